@@ -1,0 +1,79 @@
+"""Kill a run with signal 9 at random moments, resume it each time: the final weights must be equal to the bit.
+
+    python -m experiments.kill [--kills 10] [--seed 0]
+
+An uninterrupted run is made first; then runs that are killed once each, at moments drawn uniformly from the
+uninterrupted run's duration, and resumed to the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+SETTINGS = (
+    "system.depth=8", "data.val=2000", "data.test=1000", "training.epochs=400", "training.min_updates=0",
+    "training.checkpoint_seconds=0.2", "export.onnx=false", "export.torch_export=false",
+)  # fmt: skip
+
+
+def command(verb: str, *arguments: str) -> list[str]:
+    """A call of the command line in this environment."""
+    return [sys.executable, "-c", "from node_oc.cli import main; main()", verb, *arguments]
+
+
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    """Start a small run of the spirals."""
+    sets = [word for setting in SETTINGS for word in ("--set", setting)]
+    return subprocess.Popen(command("run", "spirals", "--out", str(folder), *sets), stdout=subprocess.DEVNULL)
+
+
+def fingerprint(folder: Path) -> dict[str, str]:
+    """Hash of every network that the run left."""
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.glob("*.safetensors"))}
+
+
+def main() -> None:
+    """Compare."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    draw = random.Random(arguments.seed)
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary)
+        begun = time.monotonic()
+        if start(root / "whole").wait() != 0:
+            sys.exit("the uninterrupted run failed")
+        seconds = time.monotonic() - begun
+        want = fingerprint(root / "whole")
+        print(f"uninterrupted: {seconds:.1f} s, {len(want)} networks")
+        wrong = 0
+        for kill in range(arguments.kills):
+            folder = root / f"killed-{kill}"
+            process = start(folder)
+            moment = draw.uniform(0, seconds)
+            time.sleep(moment)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            if (folder / "run.json").exists() and (folder / "config.toml").exists():
+                resumed = subprocess.run(command("resume", str(folder)), stdout=subprocess.DEVNULL, check=False)
+            else:  # killed before there was anything to resume
+                resumed = subprocess.run(start(folder).args, stdout=subprocess.DEVNULL, check=False)
+            same = resumed.returncode == 0 and fingerprint(folder) == want
+            wrong += not same
+            print(f"killed after {moment:5.1f} s: {'equal to the bit' if same else 'DIFFERENT'}", flush=True)
+    if wrong:
+        sys.exit(f"{wrong} of {arguments.kills} resumed runs differ")
+    print(f"{arguments.kills} of {arguments.kills} resumed runs are equal to the bit")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""How deep does this network need to be?
+
+Data flows one way, and the public names stand in that order: data -> system -> discretization -> trajectory
+-> problem -> training -> diagnosis -> search -> export. They are loaded when first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "NodeOCError": "errors", "ConfigError": "errors", "DataError": "errors", "ShapeError": "errors",
+    "StoreError": "errors", "DivergenceError": "errors",
+    "Config": "config", "TrainingSection": "config", "SearchSection": "config",
+    "Split": "data.split", "Part": "data.split", "Scale": "data.split",
+    "System": "system.base", "DenseSystem": "system.dense",
+    "DepthGrid": "discretization.grid", "Tableau": "discretization.tableau",
+    "EULER": "discretization.tableau", "MIDPOINT": "discretization.tableau", "HEUN": "discretization.tableau",
+    "RK4": "discretization.tableau", "Network": "discretization.network",
+    "Trajectory": "trajectory.rollout", "rollout": "trajectory.rollout",
+    "Cost": "problem.cost", "SoftCrossEntropy": "problem.cost", "CrossEntropy": "problem.cost",
+    "SquaredError": "problem.cost", "TorchLoss": "problem.cost",
+    "Problem": "problem.ocp", "Objective": "problem.ocp", "optimality_ratios": "problem.optimality",
+    "fit": "training.loop", "Plan": "training.loop", "sparsify": "training.active", "heal": "training.heal",
+    "diagnose": "diagnosis.diagnose", "Diagnosis": "diagnosis.diagnose",
+    "Certificate": "diagnosis.certificate", "certify": "diagnosis.certificate",
+    "upper_limit": "diagnosis.certificate",
+    "crop": "cropping", "measure": "measuring", "Measure": "measuring", "Model": "inference",
+    "DepthSearch": "search", "Found": "search",
+    "export": "exporting", "load_model": "exporting", "save_model": "exporting",
+    "run": "pipeline", "resume": "pipeline",
+}  # fmt: skip
+
+__all__ = ["__version__", "data", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "data":
+        return import_module("node_oc.data")
+    if name not in _HOME:
+        raise AttributeError(f"module 'node_oc' has no attribute {name!r}")
+    value = getattr(import_module(f"node_oc.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,29 @@
+"""The command line: thin; every command is a few calls of the Python interface."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from node_oc.cli.train import config, fit, resume, run
+from node_oc.cli.use import crop, diagnose, export, predict
+from node_oc.errors import NodeOCError
+
+app = typer.Typer(
+    help="How deep does this network need to be?\n\nTrain a residual network once as an optimal control problem, "
+    "read the depth off its trajectories, cut it there, heal, certify and export it.\n\n"
+    "Start with: node-oc run spirals\n\nYour own table: node-oc run --data my.csv --target label",
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+)  # fmt: skip
+for _command in (run, fit, resume, diagnose, crop, export, predict, config):
+    app.command()(_command)
+
+
+def main() -> None:
+    """Entry point: errors of node_oc are one message and exit code 1, never a traceback."""
+    try:
+        app()
+    except NodeOCError as error:
+        print(f"node-oc: {error}", file=sys.stderr)
+        sys.exit(1)

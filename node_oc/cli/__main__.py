@@ -1,0 +1,5 @@
+"""`python -m node_oc.cli` is `node-oc`."""
+
+from node_oc.cli import main
+
+main()

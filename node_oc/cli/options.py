@@ -1,0 +1,34 @@
+"""The arguments and options that commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Name = Annotated[
+    str | None,
+    typer.Argument(help="spirals, digits, mnist (with --data), or a TOML file.", show_default=False),
+]
+Data = Annotated[str | None, typer.Option(help="Your data: a CSV, NPZ or Parquet file, or a folder of IDX files.")]
+Target = Annotated[str | None, typer.Option(help="The column to predict, with a table.")]
+TaskOption = Annotated[str | None, typer.Option("--task", help="classification (default) or regression.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        help="Change a value of the configuration; may be repeated. `node-oc config` shows them all.",
+    ),
+]
+BudgetOption = Annotated[
+    float | None, typer.Option(help="Accuracy that may be given up for depth; 0.005 is half a point.")
+]
+Certify = Annotated[bool, typer.Option("--certify", help="Report the certified depth as the depth.")]
+Out = Annotated[Path | None, typer.Option(help="Directory to write; runs/NAME by default.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in that directory.")]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="The directory of a run.")]
+Which = Annotated[str, typer.Option(help="Which network of the run: full, priced, cropped or plain.")]
+Stem = Annotated[Path | None, typer.Option(help="Where to write, without ending; beside the network by default.")]
+Model = Annotated[Path, typer.Argument(metavar="RUN|MODEL", help="A run, or a model file (.json or .safetensors).")]

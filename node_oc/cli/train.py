@@ -1,0 +1,105 @@
+"""Commands that train: run, fit, resume, config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from node_oc.cli.display import bars, interruptible, show
+from node_oc.cli.options import (
+    BudgetOption,
+    Certify,
+    Data,
+    Name,
+    Out,
+    Overwrite,
+    Run,
+    Set,
+    Target,
+    TaskOption,
+)
+
+if TYPE_CHECKING:
+    from node_oc.config import Config
+
+
+def run(
+    name: Name = None, data: Data = None, target: Target = None, task: TaskOption = None,
+    budget: BudgetOption = None, certify: Certify = False,
+    sets: Set = None, out: Out = None, overwrite: Overwrite = False,
+) -> None:  # fmt: skip
+    """Train, find the depth, cut, heal, certify, report and export."""
+    extra = ([f"search.budget={budget}"] if budget is not None else []) + (["search.certify=true"] if certify else [])
+    config, title = _configure(name, data, target, task, [*extra, *(sets or [])])
+    _run(config, title, out, overwrite, only_fit=False)
+
+
+def fit(
+    name: Name = None, data: Data = None, target: Target = None, task: TaskOption = None, sets: Set = None,
+    out: Out = None, overwrite: Overwrite = False,
+) -> None:  # fmt: skip
+    """Train the deep network with stage costs and stop there."""
+    config, title = _configure(name, data, target, task, sets or [])
+    _run(config, title, out, overwrite, only_fit=True)
+
+
+def resume(folder: Run) -> None:
+    """Continue an interrupted run, to the same bits as an uninterrupted one."""
+    from node_oc import pipeline
+
+    with bars() as progress, interruptible(folder):
+        record = pipeline.resume(folder, progress=progress)
+    show(record, folder)
+
+
+def config(
+    name: Annotated[str | None, typer.Argument(help="spirals, digits, mnist or a TOML file.")] = None,
+    sets: Set = None,
+) -> None:
+    """Show a configuration as TOML, with what every key means; save it, change it, run it."""
+    from node_oc.config import KEYS, Config
+
+    for line in Config.load(name, sets or []).to_toml().splitlines():
+        if line.startswith("["):
+            section = line.strip("[]")
+        key = f"{section}.{line.split(' =')[0]}"
+        print(f"{line}  # {KEYS[key].description}" if key in KEYS else line)
+
+
+def _configure(
+    name: str | None, data: str | None, target: str | None, task: str | None, sets: list[str]
+) -> tuple[Config, str]:
+    """The configuration that the arguments mean, and the name of the run."""
+    from node_oc.config import PRESETS, Config
+    from node_oc.errors import ConfigError
+
+    overrides: dict[str, Any] = {}
+    if data is not None:
+        path = Path(data)
+        overrides = {
+            "data.source": "idx" if path.is_dir() or name == "mnist" else "table",
+            "data.path": str(path.absolute()),
+        }
+    if name is None and data is None:
+        raise ConfigError("what to run", got="no name and no --data",
+                          expected=f"one of {', '.join(PRESETS)}, a TOML file, or --data FILE --target COLUMN",
+                          do="Try `node-oc run spirals`.")  # fmt: skip
+    if target is not None:
+        overrides["data.target"] = target
+    if task is not None:
+        overrides["data.task"] = task
+    loaded = Config.load(name, [*(f"{k}={v}" for k, v in overrides.items()), *sets])
+    if loaded.data.path is not None and not Path(loaded.data.path).is_absolute():
+        loaded = loaded.replace({"data.path": str(Path(loaded.data.path).absolute())})
+    return loaded, Path(name or data or "run").stem
+
+
+def _run(config: Config, title: str, out: Path | None, overwrite: bool, only_fit: bool) -> None:
+    from node_oc import pipeline
+
+    folder = out or Path("runs") / title
+    with bars() as progress, interruptible(folder):
+        record = pipeline.run(config, folder, name=title, overwrite=overwrite, only_fit=only_fit, progress=progress)
+    show(record, folder)

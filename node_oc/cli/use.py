@@ -1,0 +1,178 @@
+"""Commands for a run or a model that exists: diagnose, crop, export, predict."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from node_oc.cli.display import bars, console
+from node_oc.cli.options import Model, Overwrite, Run, Stem, Which
+
+
+def diagnose(
+    folder: Run, which: Which = "full",
+    part: Annotated[str, typer.Option(help="Samples to look at: train, val or test.")] = "test",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:  # fmt: skip
+    """Stage cost, accuracy, distance, increment and control norm of every layer; entry depth; a verdict."""
+    from dataclasses import asdict
+
+    from node_oc import pipeline, store
+    from node_oc.diagnosis import diagnose as ask
+    from node_oc.diagnosis import disagreement
+    from node_oc.errors import ConfigError
+
+    if part not in ("train", "val", "test"):
+        raise ConfigError("--part", got=repr(part), expected="train, val or test", do="Correct the name.")
+    config = pipeline.read_config(folder)
+    network = pipeline.read_network(folder, which)
+    split = pipeline.load_split(config)
+    answer = ask(network, pipeline.make_problem(config, split), getattr(split, part), config.search.budget)
+    if as_json:
+        print(json.dumps({**asdict(answer), "sentence": answer.sentence}))
+        return
+    p = answer.profile
+    metric = "accuracy" if split.task == "classification" else "loss"
+    table = Table("layer k", "stage cost", metric, p.distance_name or "distance", "increment", "control norm")
+    for k in range(network.depth + 1):
+        last = k == network.depth
+        awake = "" if last or k in network.awake else " (asleep)"
+        table.add_row(
+            f"{k}{awake}", f"{p.stage[k]:.4f}", f"{p.metric[k]:.4f}", f"{p.distance[k]:.4f}" if p.distance else "-",
+            "" if last else f"{p.increment[k]:.4g}", "" if last else f"{p.control[k]:.4g}",
+        )  # fmt: skip
+    console.print(table)
+    if answer.entry_accuracy is not None:
+        print(
+            f"Entry by accuracy: within {config.search.budget:g} of the last layer "
+            f"from layer {answer.entry_accuracy} on."
+        )
+    print(answer.sentence)
+    if which == "full" and split.task == "classification" and (folder / "report.json").exists():
+        share = disagreement(network, pipeline.read_network(folder, "cropped"), getattr(split, part))
+        print(f"The cropped network decides {100 * share:.2f} % of these samples differently.")
+        print(store.read_json(folder / "report.json")["verdict"])
+
+
+def crop(
+    folder: Run,
+    depth: Annotated[int | None, typer.Option(help="Layers to keep; without it the exactly zero ones go.")] = None,
+    which: Annotated[
+        str | None, typer.Option(help="full, priced, cropped or plain; full with --depth, priced without.")
+    ] = None,
+    heal: Annotated[bool, typer.Option(help="Heal on the training data for a third of the epochs.")] = True,
+    out: Stem = None, overwrite: Overwrite = False,
+) -> None:  # fmt: skip
+    """Cut a network of a run at a depth, heal it, and save it (.safetensors and .json)."""
+    from node_oc import pipeline
+    from node_oc.cropping import crop as cut
+    from node_oc.exporting import save_model
+    from node_oc.inference import Model
+
+    config = pipeline.read_config(folder)
+    small = cut(pipeline.read_network(folder, which or ("priced" if depth is None else "full")), depth=depth)
+    stem = out or folder / f"cropped-{small.depth}"
+    refuse_existing(Path(f"{stem}.json"), overwrite)
+    split = pipeline.load_split(config)
+    before = _accuracy(small, split)
+    if heal:
+        with bars() as progress:
+            pipeline.heal_network(config, split, small, progress)
+    files = save_model(Model.of(small, split), stem)
+    after = f", {_accuracy(small, split)} after healing" if heal else ""
+    print(f"{small.depth} layers: {before} before{after} (test). Wrote {files[0]} and {files[1].name}.")
+
+
+def export(
+    model: Model, which: Which = "cropped",
+    onnx: Annotated[bool, typer.Option(help="Write an ONNX file, checked against torch.")] = True,
+    torch_export: Annotated[bool, typer.Option(help="Write a .pt2 file for torch.export.load.")] = True,
+    out: Stem = None, overwrite: Overwrite = False,
+) -> None:  # fmt: skip
+    """Write a model as safetensors + JSON, ONNX and torch.export."""
+    from node_oc.exporting import export as write
+    from node_oc.exporting import load_model
+
+    stem = _stem(model, which)
+    read = load_model(stem)
+    target = out or stem
+    for ending in (".onnx", ".pt2", *((".json",) if target != stem else ())):
+        refuse_existing(Path(f"{target}{ending}"), overwrite)
+    # Any rows trace the same program; the mean and points around it are what the model was made for.
+    import torch
+
+    noise = torch.randn(256, len(read.meta["features"]), generator=torch.Generator().manual_seed(0))
+    written = write(read, target, read.x_mean + noise * read.x_std, onnx=onnx, torch_export=torch_export)
+    for path, what in written.files.items():
+        print(f"{path}: {what}")
+    if written.parity:
+        print("ONNX against torch, largest difference over the largest logit: "
+              + ", ".join(f"{v:.1e} at batch {b}" for b, v in written.parity.items()))  # fmt: skip
+
+
+def predict(
+    model: Model,
+    data: Annotated[Path, typer.Argument(help="A table (CSV, NPZ, Parquet) with the model's feature columns.")],
+    which: Which = "cropped",
+    out: Annotated[Path | None, typer.Option(help="CSV file to write; standard output by default.")] = None,
+    overwrite: Overwrite = False,
+) -> None:  # fmt: skip
+    """Predict labels and probabilities (or target values) for new rows, as CSV."""
+    import torch
+
+    from node_oc import store
+    from node_oc.data import read_features
+    from node_oc.exporting import load_model
+
+    if out:
+        refuse_existing(out, overwrite)
+    read = load_model(_stem(model, which))
+    labels, probabilities = read.predict(torch.from_numpy(read_features(data, read.meta["features"])))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["prediction", *(f"p_{c}" for c in read.meta["classes"])])
+    writer.writerows(
+        [label, *(f"{p:.6g}" for p in row)] for label, row in zip(labels, probabilities.tolist(), strict=True)
+    )
+    if out:
+        store.write_atomic(out, text.getvalue().encode())
+        print(f"Wrote {len(labels)} predictions to {out}.")
+    else:
+        print(text.getvalue(), end="")
+
+
+def _stem(model: Path, which: str) -> Path:
+    return (
+        model / which
+        if model.is_dir()
+        else model.with_suffix("")
+        if model.suffix in (".json", ".safetensors")
+        else model
+    )
+
+
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Raise StoreError where a file exists that may not be replaced."""
+    from node_oc.errors import StoreError
+
+    if path.exists() and not overwrite:
+        raise StoreError(
+            str(path),
+            got="a file that exists",
+            expected="a new name",
+            do="Give another --out, or --overwrite.",
+        )
+
+
+def _accuracy(network: Any, split: Any) -> str:
+    from node_oc.diagnosis import sample_losses
+    from node_oc.record import interval
+
+    found = interval(sample_losses(network, split.test, split.task), split.task)
+    return f"{found['name']} {found['value']:.4f} [{found['low']:.4f}, {found['high']:.4f}]"

@@ -1,0 +1,144 @@
+"""One typed configuration: sections of fields with units, checked as a whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from node_oc.config.overrides import nearest_key, pairs_of, read_base, toml_value
+from node_oc.config.presets import PRESETS
+from node_oc.config.sections import (
+    KEYS,
+    SECTIONS,
+    DataSection,
+    ExportSection,
+    Overrides,
+    ProblemSection,
+    SearchSection,
+    SystemSection,
+    TrainingSection,
+)
+from node_oc.errors import ConfigError
+
+
+class Config(BaseModel):
+    """The whole configuration; build it with `load`, `preset` or `replace` for errors that teach.
+
+    Attributes:
+        data: what is learned from, and how it is split.
+        system: the residual network.
+        problem: what is optimised.
+        training: how it is optimised.
+        search: how the depth is chosen.
+        export: which files are written.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: DataSection = Field(default=DataSection())
+    system: SystemSection = Field(default=SystemSection())
+    problem: ProblemSection = Field(default=ProblemSection())
+    training: TrainingSection = Field(default=TrainingSection())
+    search: SearchSection = Field(default=SearchSection())
+    export: ExportSection = Field(default=ExportSection())
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        data, head, given = self.data, self.system.head, f"with data.source={self.data.source}"
+        table, regression, held = data.source == "table", data.task == "regression", "data.val_fraction"
+        files, rest = table or data.source == "idx", 1 - data.val_fraction - data.test_fraction
+        rules = [  # (broken, key, got, expected, do)
+            (files and data.path is None, "data.path", f"none {given}", "a file or folder", "Set data.path."),
+            (not files and data.path is not None, "data.path", f"{data.path!r} {given}", "no path",
+             'Set data.source to "table" or "idx", or empty the path with data.path=.'),
+            (table and data.target is None, "data.target", f"none {given}", "a column", "Set data.target."),
+            (regression and not table, "data.task", f"regression {given}", "table", "Set data.source=table."),
+            (regression and head != "linear", "system.head", f"{head} with data.task=regression", "linear",
+             "Set system.head=linear."),
+            (rest <= 0, held, f"{data.val_fraction} with data.test_fraction={data.test_fraction}",
+             "a sum below 1", "Lower one of the two to leave training data."),
+        ]  # fmt: skip
+        for broken, key, got, expected, do in rules:
+            if broken:
+                raise ConfigError(key, got=got, expected=expected, do=do)
+        return self
+
+    @classmethod
+    def load(cls, base: str | Path | None = None, overrides: Overrides = ()) -> Config:
+        """Reads a configuration.
+
+        Args:
+            base: name of a preset, path of a TOML file, or None for the defaults. A preset wins over a file
+                of the same name; write ./spirals for the file.
+            overrides: `{"section.key": value}` or `{"section": {"key": value}}`, or strings
+                `section.key=value` whose value is TOML or a bare string; an empty value unsets a field.
+
+        Raises:
+            ConfigError: a file that cannot be read, a key that does not exist, a value out of range.
+        """
+        return _build([*pairs_of(read_base(base)), *pairs_of(overrides)])
+
+    @classmethod
+    def preset(cls, name: str, overrides: Overrides = ()) -> Config:
+        """A named preset with overrides; "mnist" needs data.path. Raises ConfigError on an unknown name."""
+        if name not in PRESETS:
+            raise ConfigError("preset", got=repr(name), expected=" or ".join(PRESETS), do="Name one of these.")
+        return cls.load(name, overrides)
+
+    def replace(self, overrides: Overrides) -> Config:
+        """A changed copy, checked like a new configuration; `overrides` and errors as in `load`."""
+        return _build([*pairs_of(self.model_dump()), *pairs_of(overrides)])
+
+    def to_toml(self) -> str:
+        """All fields as TOML text that `load` reads back to an equal configuration; None is left out."""
+        lines: list[str] = []
+        for section, fields in self.model_dump().items():
+            lines += [f"[{section}]", *(f"{k} = {toml_value(v)}" for k, v in fields.items() if v is not None), ""]
+        return "\n".join(lines)
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of the canonical JSON: equal configurations have equal digests."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _build(pairs: Sequence[tuple[str, Any]]) -> Config:
+    """Checks keys, lets later pairs win, and validates."""
+    nested: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
+    for key, value in pairs:
+        if key not in KEYS:
+            expected, do = nearest_key(key)
+            raise ConfigError("configuration key", got=repr(key), expected=expected, do=do)
+        if isinstance(value, int) and value.bit_length() > 63:  # Python may refuse to print it
+            bits = f"an integer of {value.bit_length()} bits"
+            raise ConfigError(key, got=bits, expected=KEYS[key].description, do="Write a smaller number.")
+        section, _, name = key.partition(".")
+        nested[section][name] = value
+    try:
+        return Config.model_validate(nested)
+    except ValidationError as error:
+        raise _translate(error, nested) from error
+
+
+def _translate(error: ValidationError, nested: dict[str, dict[str, Any]]) -> ConfigError:
+    """The first failure of pydantic as a ConfigError that names the key, its meaning and its default."""
+    failures = error.errors(include_url=False)
+    cause = failures[0].get("ctx", {}).get("error")
+    if isinstance(cause, ConfigError):
+        return cause
+    section, name = (str(part) for part in failures[0]["loc"][:2])
+    key = f"{section}.{name}"
+    here = [f["msg"].removeprefix("Input should be ") for f in failures if f["loc"][:2] == (section, name)]
+    default = KEYS[key].default
+    example = "leave it out" if default is None else f"write {key}={toml_value(default)}, the default"
+    return ConfigError(
+        key,
+        got=f"{nested[section][name]!r:.80}",
+        expected=f"{' or '.join(here)} ({KEYS[key].description})".replace("tuple", "list"),
+        do=f"Change it, or {example}.",
+    )

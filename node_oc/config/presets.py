@@ -1,0 +1,24 @@
+"""The built-in runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# fmt: off
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "spirals": {
+        "data": {"source": "spirals"},
+        "system": {"depth": 20, "width": 8, "hidden": 16, "activation": "tanh", "lift": "pad",
+                   "head": "coordinates"},
+        "problem": {"eps": 0.05},
+        "training": {"epochs": 3000, "batch": 0, "learning_rate": 5e-3, "threads": 1}},
+    "digits": {
+        "data": {"source": "digits"},
+        "system": {"depth": 16, "width": 32, "hidden": 32, "activation": "tanh"},
+        "training": {"epochs": 60, "batch": 64, "learning_rate": 3e-3, "threads": 1}},
+    "mnist": {
+        "data": {"source": "idx"},
+        "system": {"depth": 20, "width": 128, "hidden": 128, "activation": "relu"},
+        "training": {"epochs": 6, "batch": 256, "learning_rate": 2e-3}},
+}
+# fmt: on

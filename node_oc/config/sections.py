@@ -1,0 +1,112 @@
+"""The sections of a configuration: every key with its type, range, default, meaning and unit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+# The pattern also makes pydantic refuse lone surrogates, which no TOML file can hold.
+Text = Annotated[str, Field(pattern=r"^[^\x00]+$")]
+# TOML has lists only. Strict thereafter: lax pydantic would walk any iterable, even an endless one.
+Names = Annotated[tuple[Text, ...], BeforeValidator(lambda got: tuple(got) if isinstance(got, list) else got)]
+Overrides = Mapping[str, Any] | Sequence[str]
+
+
+class Section(BaseModel):
+    """Base of the sections: frozen, no unknown fields, no silent casts ("20" or True is no number)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+# fmt: off
+class DataSection(Section):
+    """What is learned from, and how it is split."""
+
+    source: Literal["spirals", "digits", "idx", "table"] = Field(
+        default="spirals", description="where samples come from")
+    path: Text | None = Field(default=None, description="file or folder, source idx or table")
+    target: Text | None = Field(default=None, description="column to predict, source table")
+    task: Literal["classification", "regression"] | None = Field(
+        default=None, description="kind of target; left out means classification")
+    drop: Names = Field(default=(), description="columns to leave out, source table")
+    turns: float = Field(default=1.5, gt=0, description="turns of each arm, source spirals")
+    train: int = Field(default=1000, ge=2, description="training points drawn, source spirals")
+    val: int = Field(default=10000, ge=2, description="validation points drawn, source spirals")
+    test: int = Field(default=10000, ge=2, description="test points drawn, source spirals")
+    val_fraction: float = Field(default=0.2, gt=0, lt=1, description="share of samples kept for validation")
+    test_fraction: float = Field(default=0.2, gt=0, lt=1, description="share of samples kept for the test")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="seed of the draw or of the split")
+
+
+class SystemSection(Section):
+    """The residual network: what is controlled, and how depth is stepped."""
+
+    depth: int = Field(default=20, ge=1, le=10000, description="residual steps N")
+    width: int = Field(default=32, ge=1, description="state size D, numbers per sample")
+    hidden: int = Field(default=32, ge=1, description="hidden units of a branch")
+    activation: Literal["tanh", "relu", "gelu"] = Field(default="tanh", description="nonlinearity")
+    lift: Literal["linear", "pad"] = Field(default="linear", description="how inputs become states")
+    head: Literal["linear", "coordinates"] = Field(default="linear", description="how states are read out")
+    step: float = Field(default=1.0, gt=0, description="step size h, time per residual step")
+    table: Literal["euler", "midpoint", "heun", "rk4"] = Field(default="euler", description="one-step method")
+    row_norm: float = Field(default=1.0, ge=0, description="norm that inner weight rows are kept at; 0 for free rows")
+
+
+class ProblemSection(Section):
+    """What is optimised."""
+
+    eps: float = Field(default=0.1, gt=0, lt=1, description="soft target mass off the true class")
+    stage_weight: float = Field(default=1.0, ge=0, description="stage cost weight gamma, per unit of time")
+    price: Annotated[float, Field(ge=0)] | Literal["auto"] = Field(
+        default="auto", description="price of one layer in units of the cost, or auto to search for it")
+    energy: float = Field(default=0.0, ge=0, description="weight of squared controls, per unit of time")
+
+
+class TrainingSection(Section):
+    """How it is optimised, where, and how often it is saved."""
+
+    epochs: int = Field(default=60, gt=0, description="passes over the training set")
+    min_updates: int = Field(default=1000, ge=0, description="gradient steps at least, for small sets")
+    batch: int = Field(default=64, ge=0, description="samples per gradient step; 0 for all")
+    learning_rate: float = Field(default=3e-3, gt=0, description="learning rate")
+    beta2: float = Field(default=0.99, gt=0, lt=1, description="decay of the mean of squared gradients")
+    clip: float = Field(default=2.0, ge=0, description="gradient norm limit, times its mean; 0 for none")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="seed of initial weights and batch order")
+    accelerator: Literal["auto", "cpu", "gpu", "mps"] = Field(default="cpu", description="kind of device")
+    threads: int = Field(default=0, ge=0, description="CPU threads; 0 for torch's own choice")
+    devices: int = Field(default=1, ge=1, description="number of devices")
+    precision: Literal["32-true", "bf16-mixed", "64-true"] = Field(
+        default="32-true", description="floating point bits and mode")
+    checkpoint_seconds: float = Field(default=10.0, ge=0, description="least seconds between checkpoints")
+
+
+class SearchSection(Section):
+    """How the depth is chosen."""
+
+    budget: float = Field(default=0.005, ge=0, lt=1, description="accuracy given up for depth, a fraction")
+    confidence: float = Field(default=0.95, gt=0, lt=1, description="confidence of the depth certificate")
+    certify: bool = Field(default=False, description="choose the depth by the paired certificate")
+    heal: bool = Field(default=True, description="train on after a crop")
+    plain: bool = Field(default=True, description="train the plain neighbour")
+
+
+class ExportSection(Section):
+    """Which files a finished run leaves beside the safetensors."""
+
+    onnx: bool = Field(default=True, description="write an ONNX file")
+    torch_export: bool = Field(default=True, description="write a torch.export program")
+# fmt: on
+
+
+SECTIONS: dict[str, type[Section]] = {
+    "data": DataSection,
+    "system": SystemSection,
+    "problem": ProblemSection,
+    "training": TrainingSection,
+    "search": SearchSection,
+    "export": ExportSection,
+}
+KEYS = {f"{name}.{key}": info for name, kind in SECTIONS.items() for key, info in kind.model_fields.items()}
+"""Every key, "section.key" -> its field: default, description, range."""

@@ -1,0 +1,8 @@
+"""How depth is stepped."""
+
+from node_oc.discretization.grid import DepthGrid
+from node_oc.discretization.network import Network
+from node_oc.discretization.step import step
+from node_oc.discretization.tableau import EULER, HEUN, MIDPOINT, RK4, TABLEAUS, Tableau
+
+__all__ = ["EULER", "HEUN", "MIDPOINT", "RK4", "TABLEAUS", "DepthGrid", "Network", "Tableau", "step"]

@@ -1,0 +1,112 @@
+"""A system on a depth grid: what is trained, diagnosed, cropped and exported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from node_oc.discretization.grid import DepthGrid
+from node_oc.discretization.step import step
+from node_oc.discretization.tableau import EULER, TABLEAUS, Tableau
+from node_oc.errors import ConfigError, ShapeError, StoreError
+from node_oc.system import SYSTEMS
+from node_oc.system.base import System
+
+
+class Network(nn.Module):
+    """A residual network: a system, stepped by a table over a depth grid, some of its steps awake.
+
+    An ordinary ``nn.Module``: ``network(x)`` is the output of shape (B, K). A sleeping step has a zero
+    branch: it is not computed and hands its state on through its skip.
+
+    Args:
+        system: the controlled system.
+        grid: step sizes; h_k = 1 by default, the residual network.
+        table: how a step is taken; Euler by default, the residual network.
+        awake: the steps that are computed; all by default.
+
+    Raises:
+        ShapeError: a grid of another depth than the system, or an awake step that it does not have.
+    """
+
+    def __init__(
+        self,
+        system: System,
+        grid: DepthGrid | None = None,
+        table: Tableau = EULER,
+        awake: Iterable[int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.system = system
+        self.grid = grid or DepthGrid.uniform(system.depth)
+        self.table = table
+        if self.grid.depth != system.depth:
+            raise ShapeError("depth of the grid", got=self.grid.depth, expected=system.depth, do="Give one h per step.")
+        self.awake: tuple[int, ...] = ()
+        self.set_awake(range(system.depth) if awake is None else awake)
+
+    @property
+    def depth(self) -> int:
+        """Number of residual steps N, awake or not."""
+        return self.system.depth
+
+    def set_awake(self, steps: Iterable[int]) -> None:
+        """Change which steps are computed; the others keep their weights but are passed over."""
+        awake = tuple(sorted(set(steps)))
+        for k in awake:
+            self.system.check_step(k)
+        self.awake = awake
+
+    def advance(self, k: int, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """x_k to x_{k+1} and the stage states in between; a sleeping step applies its skip alone."""
+        if k in self.awake:
+            return step(self.system, self.table, k, x, self.grid.h[k])
+        return (x if self.system.is_identity(k) else self.system.skip(k, x)), (x,) * self.table.stages
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Inputs (B, features) to outputs (B, K)."""
+        state = self.system.lift(x)
+        for k in range(self.depth):
+            state, _ = self.advance(k, state)
+        return self.system.head(state)
+
+    @torch.no_grad()
+    def zero_steps(self) -> tuple[int, ...]:
+        """Steps whose branch is exactly zero: every entry of the group ``== 0``."""
+        return tuple(k for k in range(self.depth) if all(bool((p == 0).all()) for p in self.system.group(k)))
+
+    def keep(self, steps: Sequence[int]) -> Network:
+        """A new network with copies of these steps alone, each with its own h_k."""
+        small = Network(self.system.subsystem(steps), self.grid.keep(steps), self.table)
+        small.set_awake(i for i, k in enumerate(steps) if k in self.awake)
+        return small
+
+    def spec(self) -> dict[str, Any]:
+        """JSON-able description from which :meth:`from_spec` builds a network of the same shape."""
+        return {
+            "system": self.system.spec(),
+            "h": list(self.grid.h),
+            "table": self.table.name,
+            "awake": list(self.awake),
+        }
+
+    @classmethod
+    def from_spec(cls, spec: dict[str, Any]) -> Network:
+        """A network of the described shape with fresh weights; load a ``state_dict`` into it.
+
+        Raises:
+            StoreError: a description that no system of this version understands.
+        """
+        try:
+            fields = dict(spec["system"])
+            system = SYSTEMS[fields.pop("kind")](**fields)
+            return cls(system, DepthGrid(tuple(spec["h"])), TABLEAUS[spec["table"]], spec["awake"])
+        except (KeyError, TypeError, ConfigError, ShapeError) as error:
+            raise StoreError(
+                "description of a network", got=f"{type(error).__name__}: {error}",
+                expected=f"a system of kind {sorted(SYSTEMS)} with its arguments",
+                do="The file is damaged, or of another version of node_oc.",
+            ) from error  # fmt: skip

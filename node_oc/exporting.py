@@ -1,0 +1,177 @@
+"""Files that someone can use: safetensors + JSON, torch.export, ONNX with a parity check."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from node_oc import store
+from node_oc.data.split import Scale
+from node_oc.discretization.network import Network
+from node_oc.errors import StoreError
+from node_oc.inference import Model
+
+PARITY = 1e-5  # largest difference allowed, as a share of the largest logit
+BATCHES = (1, 7, 256)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export wrote.
+
+    Attributes:
+        files: path -> what it is for.
+        parity: largest difference of the ONNX file to torch as a share of the largest logit, by batch size;
+            empty where no ONNX file was asked for.
+    """
+
+    files: dict[Path, str]
+    parity: dict[str, float]
+
+
+def export(model: Model, stem: str | Path, x: Tensor, *, onnx: bool = True, torch_export: bool = True) -> Exported:
+    """Write a model in every form: ``stem.safetensors`` + ``stem.json``, ``stem.onnx``, ``stem.pt2``.
+
+    Args:
+        model: raw features to outputs; moved to the CPU.
+        stem: path without ending.
+        x: some raw feature rows (n, D), for tracing and for the parity check.
+        onnx: whether to write the ONNX file.
+        torch_export: whether to write the torch.export program.
+
+    Raises:
+        StoreError: a file cannot be written, or ONNX disagrees with torch.
+    """
+    stem, x = Path(stem), x.float().cpu()
+    model = model.cpu().eval()
+    weights, description = save_model(model, stem)
+    files = {
+        weights: "weights and standardisation",
+        description: f"everything else; read both with node_oc.load_model({stem.name!r})",
+    }
+    parity = {}
+    if onnx:
+        path = Path(f"{stem}.onnx")
+        parity = export_onnx(model, x, path)
+        files[path] = "raw features (batch, D) to outputs, for onnxruntime"
+    if torch_export:
+        path = Path(f"{stem}.pt2")
+        export_program(model, x, path)
+        files[path] = f"the same for someone who has only torch: torch.export.load({path.name!r}).module()"
+    return Exported(files, parity)
+
+
+def save_model(model: Model, stem: Path) -> list[Path]:
+    """Write ``stem.safetensors`` (weights, standardisation) and ``stem.json`` (everything else)."""
+    meta = {"network": model.network.spec(), **model.meta}
+    store.save_model(stem, model.state_dict(), meta)
+    return [Path(f"{stem}.safetensors"), Path(f"{stem}.json")]
+
+
+def load_model(stem: Path) -> Model:
+    """Read a model back; nothing in the files is ever executed.
+
+    Raises:
+        StoreError: a file that is missing, truncated, altered, or of a newer version.
+    """
+    tensors, meta = store.load_model(stem)
+    try:
+        network = Network.from_spec(meta["network"])
+        network.to(next((t.dtype for name, t in tensors.items() if name.startswith("network.")), torch.float32))
+        y_scale = Scale(tensors["y_mean"], tensors["y_std"]) if "y_mean" in tensors else None
+        names: dict[str, Any] = {key: meta[key] for key in ("task", "classes", "features")}
+        model = Model(network, Scale(tensors["x_mean"], tensors["x_std"]), y_scale, names)
+        model.load_state_dict(tensors)
+    except (KeyError, RuntimeError) as error:
+        raise StoreError(str(stem), got=str(error).splitlines()[0], expected="a model written by node_oc",
+                         do="The two files do not belong together; export the model again.") from error  # fmt: skip
+    return model.eval()
+
+
+def export_onnx(model: nn.Module, x: Tensor, path: Path) -> dict[str, float]:
+    """Write an ONNX file with dynamic batch size and check it against torch in onnxruntime.
+
+    Args:
+        model: raw features (B, D) to outputs (B, K).
+        x: samples for tracing and for the check, (n, D).
+
+    Returns:
+        Largest difference as a share of the largest logit, by batch size.
+
+    Raises:
+        StoreError: the file disagrees with torch by more than 1e-5; it is removed.
+    """
+    model.eval()
+    batch = torch.export.Dim("batch", min=1)
+    with _quiet():
+        program = torch.onnx.export(
+            model, (_rows(x, 2),), dynamo=True, dynamic_shapes={"x": {0: batch}}, input_names=["x"],
+            output_names=["y"], verbose=False,
+        )  # fmt: skip
+    if program is None:
+        raise StoreError(str(path), got="nothing from torch.onnx.export", expected="a program",
+                         do="Set export.onnx = false, and report this.")  # fmt: skip
+    store.write_atomic(path, program.model_proto.SerializeToString())
+    parity = check_onnx(model, x, path)
+    worst = max(parity.values())
+    if not worst <= PARITY:
+        path.unlink()
+        raise StoreError(str(path), got=f"a relative difference of {worst:.1e} to torch", expected=f"at most {PARITY}",
+                         do="Set export.onnx = false, and report this.")  # fmt: skip
+    return parity
+
+
+@torch.no_grad()
+def check_onnx(model: nn.Module, x: Tensor, path: Path) -> dict[str, float]:
+    """Largest difference between an ONNX file and a module, as a share of the largest logit, by batch size."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    parity = {}
+    for size in BATCHES:
+        rows = _rows(x, size)
+        ours = model(rows)
+        theirs = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: rows.numpy()})[0])
+        parity[str(size)] = float((ours - theirs).abs().max() / ours.abs().max())
+    return parity
+
+
+def export_program(model: nn.Module, x: Tensor, path: Path) -> None:
+    """Write a ``.pt2`` program with dynamic batch size for someone who has only torch, without sample inputs.
+
+    Read it with ``torch.export.load(path).module()``.
+    """
+    model.eval()
+    batch = torch.export.Dim("batch", min=1)
+    with _quiet():
+        program = torch.export.export(model, (_rows(x, 2),), dynamic_shapes={"x": {0: batch}})
+        program.example_inputs = None  # they would be written as a pickle
+        part = path.with_name(f".{path.name}")  # torch.export.save wants the ending .pt2
+        torch.export.save(program, part)
+    store.write_atomic(path, part.read_bytes())
+    part.unlink()
+
+
+def _rows(x: Tensor, size: int) -> Tensor:
+    return x.repeat(-(-size // len(x)), *(1,) * (x.dim() - 1))[:size].contiguous()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Exporters warn and log at length about themselves; what matters is checked afterwards."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)

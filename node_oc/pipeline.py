@@ -1,0 +1,178 @@
+"""A run: configuration -> objects -> fit -> search -> report -> export, resumable at every moment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from node_oc import data, store
+from node_oc.config import Config
+from node_oc.data.split import Split
+from node_oc.discretization import TABLEAUS, DepthGrid, Network
+from node_oc.errors import StoreError
+from node_oc.exporting import export, load_model, save_model
+from node_oc.inference import Model
+from node_oc.plots import draw_all
+from node_oc.problem.cost import SoftCrossEntropy, SquaredError
+from node_oc.problem.ocp import Problem
+from node_oc.record import make_record
+from node_oc.report import write_report
+from node_oc.search import DepthSearch
+from node_oc.system import DenseSystem
+from node_oc.training.batches import derived_generator
+from node_oc.training.checkpoint import CHECKPOINT, read_weights, training_work
+from node_oc.training.heal import heal
+from node_oc.training.loop import Progress, make_fabric
+
+Record = dict[str, Any]
+RUN, CONFIG, TRAININGS = "run.json", "config.toml", "trainings"
+
+
+def load_split(config: Config) -> Split:
+    """The samples that the configuration names."""
+    c = config.data
+    if c.source == "spirals":
+        return data.spirals(c.turns, c.train, c.val, c.test, c.seed)
+    if c.source == "digits":
+        return data.digits(c.seed)
+    if c.source == "idx":
+        return data.idx(str(c.path))
+    return data.table(str(c.path), str(c.target), c.task, c.drop, c.val_fraction, c.test_fraction, c.seed)
+
+
+def make_network(config: Config, split: Split, depth: int | None = None, name: str = "reference") -> Network:
+    """An untrained network of the configured kind; its weights depend on the seed, the name and the depth."""
+    c = config.system
+    depth = c.depth if depth is None else depth
+    system = DenseSystem(
+        split.inputs, split.outputs, depth=depth, width=c.width, hidden=c.hidden, activation=c.activation,
+        lift=c.lift, head=c.head, row_norm=c.row_norm,
+        generator=derived_generator(config.training.seed, "weights", name, depth),
+    )  # fmt: skip
+    return Network(system, DepthGrid.uniform(depth, c.step), TABLEAUS[c.table])
+
+
+def make_problem(config: Config, split: Split) -> Problem:
+    """Soft cross-entropy, or squared error in regression, as stage and terminal cost."""
+    c = config.problem
+    classify = split.task == "classification"
+    cost = SoftCrossEntropy(split.outputs, c.eps) if classify else SquaredError()
+    return Problem(cost, cost, c.stage_weight, c.energy, 0.0 if c.price == "auto" else c.price)
+
+
+def run(
+    config: Config, out: str | Path, *, name: str = "run", overwrite: bool = False, only_fit: bool = False,
+    progress: Progress | None = None,
+) -> Record:  # fmt: skip
+    """Train, search, measure, report and export into a new directory.
+
+    Args:
+        config: what to do.
+        out: the directory; it must not exist, or be empty.
+        name: of the run, in its report.
+        overwrite: whether a directory that holds an earlier run may be replaced.
+        only_fit: stop after the training with stage costs, without a search.
+        progress: see :func:`node_oc.fit`.
+
+    Returns:
+        The record that ``report.json`` holds; a short one with ``only_fit``. Processes other than the first
+        of a distributed run return an empty one.
+
+    Raises:
+        NodeOCError: whatever is wrong with configuration, data, directory or training.
+    """
+    fabric = make_fabric(config.training)
+    split = load_split(config)
+    make_network(config, split)  # a configuration that does not fit the data fails before anything is written
+    folder = Path(out)
+    if fabric.is_global_zero:
+        folder = store.output_directory(out, overwrite)
+        store.write_json(folder / RUN, {"format": 1, "name": name, "only_fit": only_fit, "finished": False})
+        store.write_atomic(folder / CONFIG, config.to_toml().encode())
+    fabric.barrier()
+    return _go(config, split, folder, fabric, progress)
+
+
+def resume(folder: str | Path, *, progress: Progress | None = None) -> Record:
+    """Continue an interrupted run to the same bits as an uninterrupted one; a finished one is read again.
+
+    Raises:
+        StoreError: not the directory of a run, or a damaged file in it.
+    """
+    config = read_config(folder)
+    fabric = make_fabric(config.training)
+    return _go(config, load_split(config), Path(folder), fabric, progress)
+
+
+def read_config(folder: str | Path) -> Config:
+    """The configuration of a run directory."""
+    if not (Path(folder) / CONFIG).exists():
+        raise StoreError(str(folder), got=f"no {CONFIG} in it", expected="the directory of a run",
+                         do="Give the directory that `node-oc run` or `node-oc fit` wrote.")  # fmt: skip
+    return Config.load(Path(folder) / CONFIG)
+
+
+def read_network(folder: str | Path, which: str = "full") -> Network:
+    """A network of a run: "full", "cropped", "plain" or "priced"; of an interrupted run the full one as it is.
+
+    Raises:
+        StoreError: the run has no such network (yet).
+    """
+    folder = Path(folder)
+    if (folder / f"{which}.json").exists():
+        return load_model(folder / which).network
+    training = folder / TRAININGS / "reference"
+    if which == "full" and (training / CHECKPOINT).exists():
+        spec, weights, _ = read_weights(training)
+        network = Network.from_spec(spec)
+        network.to(next(iter(weights.values())).dtype)
+        network.load_state_dict(weights)
+        return network
+    have = sorted(p.stem for p in folder.glob("*.safetensors"))
+    raise StoreError(str(folder), got=f"no network {which!r}; it has {have or 'none yet'}",
+                     expected="a trained network",
+                     do="Continue the run with `node-oc resume`, or choose another network.")  # fmt: skip
+
+
+def heal_network(config: Config, split: Split, network: Network, progress: Progress | None = None) -> None:
+    """Heal a cropped network of a run by its own configuration, in place."""
+    network.system.release_()
+    heal(network, make_problem(config, split), split.train, config.training, name=f"heal-{network.depth}",
+         progress=progress)  # fmt: skip
+
+
+def _go(config: Config, split: Split, folder: Path, fabric: Any, progress: Progress | None) -> Record:
+    about = store.read_json(folder / RUN)
+    problem = make_problem(config, split)
+    search = DepthSearch(
+        problem, split, config.training, config.search, auto=config.problem.price == "auto",
+        fresh=lambda depth: make_network(config, split, depth, "plain"), folder=folder / TRAININGS,
+        progress=progress, fabric=fabric,
+    )  # fmt: skip
+    network = make_network(config, split)
+    if about["only_fit"]:
+        search.train_reference(network)
+        if fabric.is_global_zero:
+            save_model(Model.of(network.cpu(), split), folder / "full")
+            store.write_json(folder / RUN, {**about, "finished": True})
+        return {"name": about["name"]} if fabric.is_global_zero else {}
+    found = search.run(network)
+    if not fabric.is_global_zero:
+        return {}
+    for each in (found.reference, found.source, found.network, found.plain):
+        if each is not None:
+            each.cpu()
+    record = make_record(about["name"], config, split, problem, found, training_work(folder / TRAININGS))
+    save_model(Model.of(found.reference, split), folder / "full")
+    if found.source is not found.reference:
+        save_model(Model.of(found.source, split), folder / "priced")
+    if found.plain is not None:
+        save_model(Model.of(found.plain, split), folder / "plain")
+    rows = split.x_scale.undo(split.test.x[:256].double()).float()
+    exported = export(Model.of(found.network, split), folder / "cropped", rows,
+                      onnx=config.export.onnx, torch_export=config.export.torch_export)  # fmt: skip
+    record["parity"] = {"onnx": exported.parity} if exported.parity else {}
+    record["files"] = {path.name: what for path, what in exported.files.items()}
+    write_report(record, folder, draw_all(record, folder))
+    store.write_json(folder / RUN, {**about, "finished": True})
+    return record

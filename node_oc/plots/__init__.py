@@ -1,0 +1,72 @@
+"""Pictures of a finished search, drawn from its record alone.
+
+A record is the content of report.json; every function here takes one and returns a matplotlib figure that no
+global state knows of.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from node_oc.errors import ConfigError, StoreError
+from node_oc.plots.comparison import comparison
+from node_oc.plots.minimisers import minimisers
+from node_oc.plots.price_curve import price_curve
+from node_oc.plots.profile import profile
+from node_oc.plots.style import Draw, Record
+from node_oc.plots.trajectories import trajectories
+from node_oc.store import write_atomic
+
+FIGURES: dict[str, Draw] = {
+    "trajectories": trajectories,
+    "profile": profile,
+    "comparison": comparison,
+    "price_curve": price_curve,
+    "minimisers": minimisers,
+}
+"""Every picture by its name, in the order in which a report shows them."""
+
+_NEEDS = {"trajectories": ("plane",), "price_curve": ("prices", "candidates"), "minimisers": ("minimisers",)}
+DPI = 130
+
+
+def applies(name: str, record: Record) -> bool:
+    """Whether the record has what a picture shows. Raises ConfigError on an unknown name."""
+    if name not in FIGURES:
+        raise ConfigError("figure", got=repr(name), expected=", ".join(FIGURES), do="Name one of these.")
+    return name not in _NEEDS or any(record[key] for key in _NEEDS[name])
+
+
+def draw(name: str, record: Record) -> Figure:
+    """One picture by its name. Raises ConfigError where the name is unknown or the record lacks the data."""
+    if not applies(name, record):
+        raise ConfigError(
+            f"figure {name!r}", got="a record without its data", expected=" or ".join(_NEEDS[name]),
+            do="Leave this picture out; it needs two input features or two classes, or a search.",
+        )  # fmt: skip
+    return FIGURES[name](record)
+
+
+def draw_all(record: Record, folder: str | Path) -> dict[str, Path]:
+    """Writes every picture that applies as folder/name.png and returns the paths by name.
+
+    Raises:
+        StoreError: a folder that cannot be made or written.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(str(folder), got=error.strerror or error, expected="a writable folder",
+                         do="Choose another folder.") from error  # fmt: skip
+    paths = {}
+    for name in FIGURES:
+        if applies(name, record):
+            buffer = io.BytesIO()
+            draw(name, record).savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+            paths[name] = folder / f"{name}.png"
+            write_atomic(paths[name], buffer.getvalue())
+    return paths

@@ -1,0 +1,207 @@
+"""Stage and terminal costs of a readout, and the states at which they are least."""
+
+from __future__ import annotations
+
+import copy
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from node_oc.errors import ConfigError, ShapeError
+
+RANK = 1e-6  # singular values of a readout below this share of the largest count as zero
+
+
+class Cost(ABC):
+    """A cost of one readout against its target.
+
+    Called with readouts (M, B, K) of M layers and targets (B,) or (B, K); returns the cost of every sample
+    at every layer, (M, B).
+    """
+
+    @abstractmethod
+    def __call__(self, readout: Tensor, target: Tensor) -> Tensor: ...
+
+    @property
+    @abstractmethod
+    def least(self) -> float | None:
+        """The least value over all readouts; None where it is unknown."""
+
+    def excess(self, readout: Tensor, target: Tensor) -> Tensor:
+        """Cost above its least value, (M, B); the cost itself where the least value is unknown."""
+        return self(readout, target) - (self.least or 0.0)
+
+
+class CrossEntropy(Cost):
+    """-log softmax(z)_y, in nats: no minimiser, its infimum 0 is not attained (arXiv 2405.19013, Lemma 2)."""
+
+    least = 0.0
+
+    def __repr__(self) -> str:
+        return "CrossEntropy()"
+
+    def __call__(self, readout: Tensor, target: Tensor) -> Tensor:
+        return _each(F.cross_entropy, readout, target)
+
+
+class SoftCrossEntropy(Cost):
+    """-sum_i q_i log softmax(z)_i in nats, with q_c = 1 - eps for the class c and eps/(K-1) elsewhere.
+
+    It has an affine set of minimisers per class, X*_c (arXiv 2405.19013, Lemmas 3 and 5). In our form its
+    least value is the entropy of q and the excess is KL(q || softmax z), zero exactly on z = log q + a 1.
+    ``label_smoothing=alpha`` of torch is another parametrisation: eps = alpha (K-1)/K.
+
+    Args:
+        classes: K, at least 2.
+        eps: mass off the true class, 0 < eps < (K-1)/K.
+
+    Raises:
+        ConfigError: K or eps out of range.
+    """
+
+    def __init__(self, classes: int, eps: float = 0.1) -> None:
+        if classes < 2 or not 0 < eps < (classes - 1) / classes:
+            raise ConfigError(
+                "soft cross-entropy", got=f"{classes} classes, eps = {eps}",
+                expected="at least 2 classes and 0 < eps < (K-1)/K",
+                do="A single class needs no network; a larger eps no longer prefers the true class.",
+            )  # fmt: skip
+        self.classes, self.eps = classes, eps
+
+    def __repr__(self) -> str:
+        return f"SoftCrossEntropy(classes={self.classes}, eps={self.eps})"
+
+    def __call__(self, readout: Tensor, target: Tensor) -> Tensor:
+        alpha = self.eps * self.classes / (self.classes - 1)
+        return _each(F.cross_entropy, readout, target, label_smoothing=alpha)
+
+    @property
+    def least(self) -> float:
+        """Entropy of q: 0.544805 for K = 10, eps = 0.1."""
+        off = self.eps / (self.classes - 1)
+        return -(1 - self.eps) * math.log(1 - self.eps) - self.eps * math.log(off)
+
+    @property
+    def gap(self) -> float:
+        """True logit less any other on the minimiser set: 4.394449 for K = 10, eps = 0.1."""
+        return math.log((1 - self.eps) * (self.classes - 1) / self.eps)
+
+    def targets(self, target: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """q of each sample, (B, K), from class indices (B,)."""
+        q = torch.full((self.classes,), self.eps / (self.classes - 1), dtype=dtype or torch.get_default_dtype())
+        table = q.repeat(self.classes, 1).fill_diagonal_(1 - self.eps)
+        return table.to(target.device)[target]
+
+    def logit_residual(self, readout: Tensor, target: Tensor) -> Tensor:
+        """P (z - log q) with P = I - 11'/K: what separates readouts (.., B, K) from the minimisers."""
+        off = readout - self.targets(target, readout.dtype).to(readout.device).log()
+        return off - off.mean(-1, keepdim=True)
+
+    def logit_distance(self, readout: Tensor, target: Tensor) -> Tensor:
+        """|| P (z - log q) ||, (.., B): distance of a readout from {log q + a 1} (our derivation)."""
+        return self.logit_residual(readout, target).norm(dim=-1)
+
+    def state_offset(self, x: Tensor, target: Tensor, readout: tuple[Tensor, Tensor]) -> Tensor:
+        """(P C)^+ P (C x + b - log q): the shortest way from X*_y to the state (our derivation).
+
+        Args:
+            x: states (.., B, D).
+            target: class indices (B,).
+            readout: C (K, D) and b (K,) of the affine readout.
+
+        Raises:
+            ShapeError: rank(P C) < K - 1, so that some minimising logits are out of reach.
+        """
+        weight, bias = readout
+        # In float64 and with float32's tolerance: rounding in the centring must not count as a direction.
+        centred = weight.double() - weight.double().mean(0)
+        rank = int(torch.linalg.matrix_rank(centred, rtol=RANK))
+        if rank < self.classes - 1:
+            raise ShapeError(
+                "rank of the centred readout P C", got=rank, expected=f"K - 1 = {self.classes - 1}",
+                do="Widen the state to K - 1 or more, or use the logit distance and the excess.",
+            )  # fmt: skip
+        residual = self.logit_residual(F.linear(x, weight, bias), target)
+        return residual @ torch.linalg.pinv(centred, rtol=RANK).T.to(x)
+
+    def state_distance(self, x: Tensor, target: Tensor, readout: tuple[Tensor, Tensor]) -> Tensor:
+        """Distance of states (.., B, D) to X*_y, (.., B). See :meth:`state_offset`."""
+        return self.state_offset(x, target, readout).norm(dim=-1)
+
+    def project(self, x: Tensor, target: Tensor, readout: tuple[Tensor, Tensor]) -> Tensor:
+        """The point of X*_y nearest to each state, (.., B, D). See :meth:`state_offset`."""
+        return x - self.state_offset(x, target, readout)
+
+
+class SquaredError(Cost):
+    """||z - y||^2, summed over the K outputs; least (0) on the affine set {x: C x + b = y}."""
+
+    least = 0.0
+
+    def __repr__(self) -> str:
+        return "SquaredError()"
+
+    def __call__(self, readout: Tensor, target: Tensor) -> Tensor:
+        return (readout - target).square().sum(-1)
+
+    def state_distance(self, x: Tensor, target: Tensor, readout: tuple[Tensor, Tensor]) -> Tensor:
+        """Distance of states (.., B, D) to {x: C x + b = y}, (.., B).
+
+        Raises:
+            ShapeError: rank(C) < K, so that some targets are out of reach.
+        """
+        weight, bias = readout
+        rank = int(torch.linalg.matrix_rank(weight.double(), rtol=RANK))
+        if rank < len(weight):
+            raise ShapeError("rank of the readout C", got=rank, expected=f"K = {len(weight)}",
+                             do="Widen the state to K or more.")  # fmt: skip
+        residual = F.linear(x, weight, bias) - target
+        return (residual @ torch.linalg.pinv(weight.double(), rtol=RANK).T.to(x)).norm(dim=-1)
+
+
+class TorchLoss(Cost):
+    """Any torch loss as a stage or terminal cost.
+
+    Args:
+        loss: a loss module such as ``nn.HuberLoss()``, whose ``reduction`` is replaced by "none"; or a
+            function (readout (B, K), target) -> one value a sample, (B,) or (B, ...), averaged over the rest.
+
+    Raises:
+        ShapeError: at the first call, if the loss does not return one value a sample.
+    """
+
+    least = None
+
+    def __init__(self, loss: nn.Module | Callable[[Tensor, Tensor], Tensor]) -> None:
+        if isinstance(loss, nn.Module):
+            loss = copy.copy(loss)
+            if hasattr(loss, "reduction"):
+                loss.reduction = "none"  # type: ignore[assignment]
+        self.loss = loss
+
+    def __repr__(self) -> str:
+        return f"TorchLoss({getattr(self.loss, '__qualname__', self.loss)})"
+
+    def __call__(self, readout: Tensor, target: Tensor) -> Tensor:
+        return _each(self.loss, readout, target)
+
+
+def _each(
+    loss: Callable[..., Tensor], readout: Tensor, target: Tensor, **options: float
+) -> Tensor:  # (M, B, K) -> (M, B)
+    """Apply a loss of (samples, K) to all layers at once and keep one value a sample."""
+    layers, batch = readout.shape[:2]
+    if loss is F.cross_entropy:
+        options = {"reduction": "none", **options}  # type: ignore[dict-item]
+    repeated = target.repeat(layers, *(1,) * (target.dim() - 1))
+    value = loss(readout.flatten(0, 1), repeated, **options)
+    if value.dim() == 0 or len(value) != layers * batch:
+        raise ShapeError(
+            "value of a torch loss", got=tuple(value.shape), expected=f"one value for each of {layers * batch} samples",
+            do='Give a loss with reduction = "none", or a loss module whose reduction can be set.',
+        )  # fmt: skip
+    return value.flatten(1).mean(1).view(layers, batch) if value.dim() > 1 else value.view(layers, batch)

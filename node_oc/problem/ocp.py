@@ -1,0 +1,121 @@
+"""The optimal control problem: J = phi(x_N) + gamma sum_k h_k l(x_k) + sum_k h_k r(u_k)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from node_oc.discretization.network import Network
+from node_oc.errors import ConfigError
+from node_oc.problem.cost import Cost, SoftCrossEntropy, SquaredError
+from node_oc.trajectory.rollout import Trajectory
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Value of J on one batch, with one value per layer.
+
+    Attributes:
+        smooth: phi + gamma sum_k h_k l + sum_k h_k energy ||u_k||^2: what gradients are taken of. Scalar.
+        price: sum_k h_k lambda ||u_k||: the group price, handled by its proximal map. Scalar.
+        terminal: phi(x_N), batch mean. Scalar.
+        stage: l of step k by the table's own quadrature, batch mean, (N,); without gamma and h_k.
+    """
+
+    smooth: Tensor
+    price: Tensor
+    terminal: Tensor
+    stage: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """J."""
+        return self.smooth + self.price
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is optimised.
+
+    Attributes:
+        terminal: phi, the cost of the output.
+        stage: l, the cost of every hidden state's readout.
+        stage_weight: gamma >= 0, per unit of time; 0 is ordinary training. Not divided by T: only then is
+            the depth that is found a property of the task and not of N (our derivation).
+        energy: weight of the control energy ||u_k||^2, all parameters of a step.
+        group_price: lambda >= 0, the price of a layer: weight of the group norm ||u_k||, not squared.
+
+    Raises:
+        ConfigError: a weight that is negative or not finite.
+    """
+
+    terminal: Cost
+    stage: Cost
+    stage_weight: float = 1.0
+    energy: float = 0.0
+    group_price: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("stage_weight", "energy", "group_price"):
+            value = getattr(self, name)
+            if not 0 <= value < float("inf"):
+                raise ConfigError(f"problem.{name}", got=value, expected="a finite number >= 0",
+                                  do="Correct the weight.")  # fmt: skip
+
+    @classmethod
+    def classification(cls, classes: int, eps: float = 0.1, stage_weight: float = 1.0) -> Problem:
+        """Soft cross-entropy as stage and terminal cost (arXiv 2405.19013)."""
+        cost = SoftCrossEntropy(classes, eps)
+        return cls(cost, cost, stage_weight)
+
+    @classmethod
+    def regression(cls, stage_weight: float = 1.0) -> Problem:
+        """Squared error as stage and terminal cost."""
+        return cls(SquaredError(), SquaredError(), stage_weight)
+
+    def priced(self, price: float) -> Problem:
+        """The same problem at another price of a layer."""
+        return replace(self, group_price=price)
+
+    def terminal_only(self) -> Problem:
+        """The same problem without stage costs and without a price: plain training."""
+        return replace(self, stage_weight=0.0, group_price=0.0)
+
+    def scale(self, network: Network) -> float:
+        """s = 1/(1 + gamma T): an optimiser minimises s J, so that learning rates do not depend on N."""
+        return 1.0 / (1.0 + self.stage_weight * network.grid.horizon)
+
+    def evaluate(self, trajectory: Trajectory, target: Tensor) -> Objective:
+        """J on one batch, from its trajectory.
+
+        Args:
+            trajectory: the rollout of a batch of B samples.
+            target: class indices (B,) or regression targets (B, K).
+        """
+        network = trajectory.network
+        running = trajectory.states[-1].new_zeros(network.depth)
+        if self.stage_weight:
+            readouts, weights = trajectory.nodes
+            running = (weights * self.stage(readouts, target).mean(1)).sum(1)  # no matmul: autocast would round it
+        terminal = self.terminal(trajectory.final[None], target).mean()
+        smooth = terminal + self.stage_weight * running.sum()
+        if self.energy and network.awake:
+            smooth = smooth + self.energy * _energy(network)
+        h = running.new_tensor(network.grid.h)
+        price = self.group_price * (h * group_norms(network)).sum() if self.group_price else terminal.new_zeros(())
+        return Objective(smooth, price, terminal, running / h)
+
+
+def _energy(network: Network) -> Tensor:
+    """sum over the awake steps of h_k ||u_k||^2; a sleeping step's control is zero in effect."""
+    h = network.grid.h
+    return torch.stack([h[k] * p.square().sum() for k in network.awake for p in network.system.control(k)]).sum()
+
+
+def group_norms(network: Network) -> Tensor:
+    """||u_k|| of each group, (N,); exactly zero for a zero branch."""
+    system = network.system
+    norms = [torch.cat([p.flatten() for p in system.group(k)]).norm() for k in range(network.depth)]
+    return torch.stack(norms) if norms else torch.zeros(0)

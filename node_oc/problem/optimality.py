@@ -1,0 +1,88 @@
+"""Groups: their proximal map in a metric, and the test that a zero step had better stay zero."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from node_oc.discretization.network import Network
+from node_oc.errors import ConfigError
+from node_oc.problem.ocp import Problem
+from node_oc.trajectory.rollout import rollout
+
+
+@torch.no_grad()
+def shrink_(group: Sequence[Tensor], threshold: float) -> bool:
+    """Proximal map of threshold * ||u||_2, in place: u <- u max(0, 1 - threshold/||u||), taken jointly.
+
+    In the metric m ||u||^2 / 2 of one scalar m a group the threshold is price/m (our derivation).
+
+    Returns:
+        Whether the group is now exactly zero.
+    """
+    norm = float(torch.stack([p.norm() for p in group]).norm())
+    if norm <= threshold:
+        for p in group:
+            p.zero_()
+        return True
+    for p in group:
+        p.mul_(1 - threshold / norm)
+    return False
+
+
+@contextmanager
+def all_awake(network: Network) -> Iterator[None]:
+    """Within the block every step is computed, so that zero steps have gradients."""
+    awake = network.awake
+    network.set_awake(range(network.depth))
+    try:
+        yield
+    finally:
+        network.set_awake(awake)
+
+
+def group_gradients(network: Network, problem: Problem, batches: Iterable[tuple[Tensor, Tensor]]) -> list[list[Tensor]]:
+    """Gradient in every group of the smooth part of J, averaged over all samples of the batches.
+
+    Sleeping steps included: their group is zero, their inner weights are what they are.
+
+    Args:
+        batches: (x, target) pairs; each counts with its number of samples.
+    """
+    groups = [network.system.group(k) for k in range(network.depth)]
+    flat = [p for group in groups for p in group]
+    total = [torch.zeros_like(p) for p in flat]
+    samples = 0
+    with all_awake(network), torch.enable_grad():
+        for x, target in batches:
+            smooth = problem.evaluate(rollout(network, x), target).smooth
+            for sum_, g in zip(total, torch.autograd.grad(smooth, flat), strict=True):
+                sum_.add_(g, alpha=len(x))
+            samples += len(x)
+    mean = iter([g / samples for g in total])
+    return [[next(mean) for _ in group] for group in groups]
+
+
+def optimality_ratios(network: Network, problem: Problem, batches: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+    """||gradient of the smooth part of J in u_k|| / (lambda h_k) for every step, (N,).
+
+    At a zero group a ratio of at most 1 is the first-order certificate that zero is optimal for the inner
+    weights that the step has (our derivation; scaling J by s changes neither side).
+
+    Args:
+        network: any network, its sleeping steps included.
+        problem: with ``group_price`` > 0.
+        batches: (x, target) pairs as in :func:`group_gradients`; all training samples for a certificate.
+
+    Raises:
+        ConfigError: a problem without a price has no ratio.
+    """
+    if problem.group_price <= 0:
+        raise ConfigError("problem.group_price", got=problem.group_price, expected="a price > 0",
+                          do="Ask for the ratio at the price that put the steps to sleep.")  # fmt: skip
+    gradients = group_gradients(network, problem, batches)
+    norms = [torch.stack([g.norm() for g in group]).norm() for group in gradients]
+    return torch.stack(norms) / (problem.group_price * torch.tensor(network.grid.h).to(norms[0]))

@@ -1,0 +1,91 @@
+"""The answer in words, the unflattering parts included."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from node_oc.data.split import Split
+from node_oc.diagnosis.loss import sample_losses
+from node_oc.discretization.network import Network
+from node_oc.search import Found
+
+
+def verdict(found: Found, split: Split, networks: dict[str, Network], work: dict[str, Any]) -> str:
+    """The answer in words, the unflattering parts included; what is compared is compared on validation data."""
+    n, depth = found.reference.depth, found.depth
+    loss = {key: sample_losses(network, split.val, split.task) for key, network in networks.items()}
+    limit = found.budget.limit
+    worse = float(found.budget.paired(loss["cropped"], loss["full"]).mean())
+    if found.network is found.reference:
+        text = f"No shallower network stayed within the budget: keep all {n} layers, or allow more."
+    elif split.task == "classification":
+        change = f"loses {100 * worse:.2f} points" if worse > 0 else f"gains {-100 * worse + 0:.2f} points"
+        text = f"This network needs {depth} of its {n} layers: cut there and healed it {change} on validation data."
+    else:
+        ratio = loss["cropped"].mean() / loss["full"].mean() - 1
+        text = f"This network needs {depth} of its {n} layers: cut there its loss changes by {100 * ratio:+.1f} %."
+    if depth == 0:
+        text += " Lift and head alone are enough: a linear model would have done."
+    text += " " + _certificate_sentence(found)
+    if split.task == "classification" and 1 / found.selecting > found.budget.budget:
+        text += (f" {found.selecting} validation points cannot resolve a budget of {found.budget.budget:g}: one point "
+                 f"is {1 / found.selecting:.3f}.")  # fmt: skip
+    if "plain" in loss:
+        better = float(found.budget.paired(loss["plain"], loss["cropped"]).mean())
+        if split.task == "classification" and better < -limit:
+            text += (f" A plain network of {depth} layers is better by {-100 * better:.2f} points: the stage costs did "
+                     "not pay here, and a sweep of small networks is the better idea.")  # fmt: skip
+        elif split.task == "regression" and loss["plain"].mean() < (1 - found.budget.budget) * loss["cropped"].mean():
+            text += (f" A plain network of {depth} layers has a smaller loss: the stage costs did not pay here, and a "
+                     "sweep of small networks is the better idea.")  # fmt: skip
+    if work["ours"] and work["sweep"] < work["ours"]:
+        text += (f" A sweep of plain networks (1, 2, 4, .. layers, then bisection) that ends at {depth} would have "
+                 f"taken about {work['sweep'] / work['ours']:.1f} of this run's work.")  # fmt: skip
+    return text
+
+
+def sweep_work(depth: int) -> int:
+    """Layers trained by an upward sweep of plain networks whose answer is ``depth``, summed.
+
+    Depths 1, 2, 4, .. until one doubling beyond the answer gains nothing, then bisection between the last two
+    candidates: what a user would have spent instead of training one deep network.
+    """
+    top = 1
+    layers = 1
+    while top < 2 * depth:
+        top *= 2
+        layers += top
+    low, high = top // 4, top // 2  # the answer lies in (low, high]
+    while high - low > 1:
+        middle = (low + high) // 2
+        layers += middle
+        low, high = (low, middle) if middle >= depth else (middle, high)
+    return layers
+
+
+def _certificate_sentence(found: Found) -> str:
+    if not found.certifying:
+        return "Not certified: the validation data are too few for two halves of 1,000."
+    if found.certified_depth == found.depth:
+        return f"Certified on {found.certifying} other points."
+    tested = [c for c in found.candidates if c.certificate and not c.certificate.holds]
+    if not tested:
+        return "Not certified."
+    certificate = tested[0].certificate
+    needed = (
+        f"about {certificate.needed} points needed"
+        if certificate and certificate.needed
+        else "no number of points would do"
+    )
+    limit = certificate.limit if certificate else math.nan
+    deeper = f" (certified: {found.certified_depth} layers)" if found.certified_depth is not None else ""
+    return f"Not certified at {tested[0].depth} layers: upper limit {limit:.4f}, {needed}{deeper}."
+
+
+def effort(found: Found, work: list[dict[str, Any]]) -> dict[str, float | None]:
+    """Work in one-layer trainings: ours, and that of the sweep that would have found the same depth."""
+    whole = next((entry["updates"] for entry in work if entry["training"] == "reference"), None)
+    plain = [entry for entry in work if not entry["training"].startswith("plain")]
+    ours = sum(entry["layer_steps"] for entry in plain) / whole if whole else None
+    return {"ours": ours, "sweep": sweep_work(max(1, found.depth))}

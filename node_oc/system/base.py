@@ -1,0 +1,88 @@
+"""What is controlled: the one interface that dense, convolutional, adopted and discrete networks share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from node_oc.errors import ShapeError
+
+
+class System(nn.Module, ABC):
+    """A controlled system x_{k+1} = S_k(x_k) + h_k F_k(x_k, u_k), k = 0..N-1, between a lift and a head.
+
+    The interface is abstract and holds no data. How depth is stepped (h_k, the table, which steps are
+    awake) is not the system's business: see :class:`node_oc.discretization.Network`.
+    """
+
+    @property
+    @abstractmethod
+    def depth(self) -> int:
+        """Number of residual steps N."""
+
+    @abstractmethod
+    def lift(self, x: Tensor) -> Tensor:
+        """Input (B, features) to the initial state x_0."""
+
+    @abstractmethod
+    def branch(self, k: int, x: Tensor) -> Tensor:
+        """Residual branch F_k(x, u_k) of step k, without the step size."""
+
+    @abstractmethod
+    def skip(self, k: int, x: Tensor) -> Tensor:
+        """Skip S_k(x): where the state goes when branch k is off."""
+
+    @abstractmethod
+    def is_identity(self, k: int) -> bool:
+        """Whether S_k is the identity, so that a zero branch is an equilibrium."""
+
+    @abstractmethod
+    def head(self, x: Tensor) -> Tensor:
+        """Final state x_N to the output (B, K)."""
+
+    @abstractmethod
+    def group(self, k: int) -> list[nn.Parameter]:
+        """The group of step k: its branch is zero exactly when these are zero (theory: "Group")."""
+
+    @abstractmethod
+    def control(self, k: int) -> list[nn.Parameter]:
+        """u_k: every parameter of step k, its group among them."""
+
+    @abstractmethod
+    def affine_readout(self) -> tuple[Tensor, Tensor]:
+        """C (K, D) and b (K,) of a readout C x + b.
+
+        Raises:
+            ShapeError: the readout is not affine in the state; ask for the logit distance instead.
+        """
+
+    @abstractmethod
+    def constrain_(self) -> None:
+        """Put the controls back into the admissible set, in place (rows of fixed norm)."""
+
+    @abstractmethod
+    def release_(self) -> None:
+        """Give that constraint up, in place: it only matters while a price is at work."""
+
+    @abstractmethod
+    def subsystem(self, steps: Sequence[int]) -> System:
+        """A new system with copies of the branches in ``steps`` alone, in that order, and every skip."""
+
+    @abstractmethod
+    def spec(self) -> dict[str, Any]:
+        """The JSON-able constructor arguments, "kind" among them: what a file needs to rebuild the system."""
+
+    def readout(self, x: Tensor, k: int) -> Tensor:
+        """yhat_k = H(S_{N-1} .. S_k(x)): the output if all branches from k on were off (layer index k)."""
+        for j in range(k, self.depth):
+            if not self.is_identity(j):
+                x = self.skip(j, x)
+        return self.head(x)
+
+    def check_step(self, k: int) -> None:
+        """Raise ShapeError unless k is one of the steps 0..N-1."""
+        if not 0 <= k < self.depth:
+            raise ShapeError("step k", got=k, expected=f"0..{self.depth - 1}", do="Choose a step that the system has.")

@@ -1,0 +1,43 @@
+"""Which samples an update sees: a function of the seed, the name of the training and the update alone."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from hashlib import sha256
+
+import torch
+from torch import Tensor
+
+from node_oc.config import TrainingSection
+
+
+def derived_generator(seed: int, *names: object) -> torch.Generator:
+    """A generator whose stream depends on the seed and on the names, and on nothing that ran before."""
+    digest = sha256("/".join(str(part) for part in (seed, *names)).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def batches_per_epoch(samples: int, batch: int) -> int:
+    """Full batches in one pass; the remainder of each (reshuffled) pass is left out."""
+    return 1 if batch == 0 else max(1, samples // batch)
+
+
+def training_updates(options: TrainingSection, samples: int) -> int:
+    """Gradient steps of one whole training; a set of a hundred rows is passed over more often than asked for."""
+    return max(options.min_updates, options.epochs * batches_per_epoch(samples, options.batch))
+
+
+@lru_cache(maxsize=1)
+def _order(samples: int, seed: int, name: str, epoch: int) -> Tensor:
+    return torch.randperm(samples, generator=derived_generator(seed, name, "epoch", epoch))
+
+
+def batch_indices(update: int, samples: int, batch: int, seed: int, name: str) -> Tensor | None:
+    """Sample indices of one update, (batch,); None stands for the whole set.
+
+    Because nothing is carried from update to update, a resumed training sees the same batches.
+    """
+    if batch == 0 or batch >= samples:
+        return None
+    epoch, place = divmod(update, batches_per_epoch(samples, batch))
+    return _order(samples, seed, name, epoch)[place * batch : (place + 1) * batch]

@@ -1,0 +1,172 @@
+"""The training loop: one readable run from the first update to the last."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from node_oc.config import TrainingSection
+from node_oc.data.split import Part
+from node_oc.discretization.network import Network
+from node_oc.errors import DataError, DivergenceError
+from node_oc.problem.ocp import Problem
+from node_oc.training.batches import batch_indices, training_updates
+from node_oc.training.checkpoint import TrainingFolder
+from node_oc.training.method import Info, Method, awake_parameters
+from node_oc.trajectory.rollout import rollout
+
+Progress = Callable[[str, int, int, Info], None]
+RECORDS = 200  # lines of history that a training leaves, about
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One training among those of a run.
+
+    Attributes:
+        name: names the folder, the batch order and the progress bar.
+        updates: number of updates; from the epochs of the options if None.
+        cosine: whether the learning rate falls to 0; constant otherwise.
+        average: share of the updates, the last ones, over which the iterates are averaged.
+    """
+
+    name: str = "fit"
+    updates: int | None = None
+    cosine: bool = True
+    average: float = 0.0
+
+
+def make_fabric(options: TrainingSection) -> Fabric:
+    """Devices, precision and distribution of the options, launched; every process runs the same program.
+
+    The number of threads is set here too: it decides the speed of small networks (one thread does as well as
+    two, and does not suffer from a busy neighbour) and, through the order of sums, the last bits of a result.
+    """
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    fabric = Fabric(
+        accelerator=options.accelerator, devices=options.devices, precision=options.precision,
+        strategy="ddp" if options.devices > 1 else "auto",
+    )  # fmt: skip
+    fabric.launch()
+    return fabric
+
+
+def fit(
+    network: Network,
+    problem: Problem,
+    part: Part,
+    options: TrainingSection | None = None,
+    *,
+    plan: Plan | None = None,
+    folder: Path | None = None,
+    progress: Progress | None = None,
+    fabric: Fabric | None = None,
+) -> dict[str, Tensor]:
+    """Train the awake steps, the lift and the head of a network, in place.
+
+    With a folder the training is resumable to the bit: it holds ``history.jsonl`` and an atomic checkpoint;
+    called again with the same arguments, a finished training is read and an interrupted one continues.
+
+    Args:
+        network: what is trained.
+        problem: what is minimised; with a price, by the proximal-gradient method.
+        part: training samples.
+        options: epochs, batch, learning rate, clipping, seed, devices.
+        plan: name, number of updates and schedule of this training.
+        folder: where checkpoint and history go; nothing is written if None.
+        progress: called after each update with the plan's name, the updates done, their number and Info.
+        fabric: an already launched one; made from the options if None.
+
+    Returns:
+        The average of the iterates by parameter name where the plan asks for one, otherwise the weights.
+
+    Raises:
+        DivergenceError: J or a gradient left the finite numbers; the last good checkpoint is kept.
+        StoreError: the folder holds another training, or a damaged checkpoint.
+    """
+    options, plan = options or TrainingSection(), plan or Plan()
+    fabric = fabric or make_fabric(options)
+    network.to(fabric.device, torch.float64 if options.precision == "64-true" else None)
+    x = part.x.to(fabric.device, next(network.parameters(), part.x).dtype)
+    y = part.y.to(fabric.device, x.dtype if part.y.is_floating_point() else None)
+    if options.batch and fabric.world_size > options.batch:
+        raise DataError("training.batch", got=options.batch, expected=f"at least {fabric.world_size}, one a device",
+                        do="Raise the batch size or use fewer devices.")  # fmt: skip
+    updates = plan.updates if plan.updates is not None else training_updates(options, len(x))
+    weights = dict(network.named_parameters())
+    if not awake_parameters(network):  # every step sleeps, and lift and head have no weights
+        return {name: p.detach() for name, p in weights.items()}
+    store = TrainingFolder(folder, _identity(network, problem, part, options, plan), fabric.is_global_zero)
+    method = Method(network, problem, options, updates, plan.cosine, fabric)
+    average = {name: torch.zeros_like(p) for name, p in weights.items()} if plan.average else {}
+    first, seconds, start = 0, 0.0, time.perf_counter()
+    if (state := store.load()) is not None:
+        network.load_state_dict(state["network"])
+        method.load(state["method"])
+        average, first, seconds = state["average"], state["update"], state["seconds"]
+
+    def save(update: int) -> None:
+        store.save({
+            "spec": network.spec(), "network": network.state_dict(), "method": method.state(), "average": average,
+            "update": update, "seconds": seconds + time.perf_counter() - start,
+        })  # fmt: skip
+
+    averaging = updates - max(1, round(plan.average * updates)) if plan.average else updates
+    for update in range(first, updates):
+        chosen = batch_indices(update, len(x), options.batch, options.seed, plan.name)
+        mine = slice(fabric.global_rank, None, fabric.world_size)
+        batch = (x[mine], y[mine]) if chosen is None else (x[chosen[mine]], y[chosen[mine]])
+        info = method.step(update, *batch)
+        if not (math.isfinite(info.objective) and math.isfinite(info.gradient_norm)):
+            raise _diverged(network, batch[0], plan, update, info, options)
+        if update >= averaging:
+            torch._foreach_lerp_(list(average.values()), list(weights.values()), 1 / (update - averaging + 1))
+        if (update + 1) % max(1, updates // RECORDS) == 0:
+            store.record({"training": plan.name, "update": update + 1, **asdict(info)})
+        if progress:
+            progress(plan.name, update + 1, updates, info)
+        if store.due(options.checkpoint_seconds) and update + 1 < updates:
+            save(update + 1)
+    if first < updates:
+        save(updates)
+    fabric.barrier()
+    network.requires_grad_(True)
+    return average or {name: p.detach() for name, p in weights.items()}
+
+
+def _identity(network: Network, problem: Problem, part: Part, options: TrainingSection, plan: Plan) -> dict[str, Any]:
+    """What must agree between a checkpoint and the training that reads it; sums stand for the arrays."""
+    return {
+        "network": network.spec(),
+        "weights at the start": sum(float(p.detach().double().sum()) for p in network.parameters()),
+        "problem": repr(problem),
+        "data": [len(part), float(part.x.double().sum()), float(part.y.double().sum())],
+        "training options": options.model_dump(exclude={"checkpoint_seconds", "accelerator"}),
+        "plan": asdict(plan),
+    }
+
+
+def _diverged(
+    network: Network, x: Tensor, plan: Plan, update: int, info: Info, options: TrainingSection
+) -> DivergenceError:
+    """Name the first layer whose state is not finite."""
+    with torch.no_grad():
+        states = rollout(network, x).states
+    bad = next((k for k, state in enumerate(states) if not bool(state.isfinite().all())), None)
+    where = "the states are finite, a gradient is not" if bad is None else f"the state of layer {bad} is not finite"
+    return DivergenceError(
+        f"training {plan.name!r}, update {update}",
+        got=f"J = {info.objective}, gradient norm {info.gradient_norm}; {where}",
+        expected="finite numbers",
+        do=f"Lower training.learning_rate (now {options.learning_rate}) or training.clip (now {options.clip}), or "
+        "check the scale of the features. The last good checkpoint is kept.",
+    )  # fmt: skip

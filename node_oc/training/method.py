@@ -1,0 +1,171 @@
+"""Gradient and proximal-gradient methods: one update of the controls."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from node_oc.config import TrainingSection
+from node_oc.discretization.network import Network
+from node_oc.problem.ocp import Problem
+from node_oc.problem.optimality import shrink_
+from node_oc.trajectory.rollout import rollout
+
+
+@dataclass(frozen=True)
+class Info:
+    """What is observed of one update: J, its terminal part, gradient norm, learning rate, computed steps."""
+
+    objective: float
+    terminal: float
+    gradient_norm: float
+    learning_rate: float
+    awake_steps: int
+
+
+class _Step(nn.Module):
+    """s J of a batch as a module's forward, so that a distribution library can wrap and synchronise it."""
+
+    def __init__(self, network: Network, problem: Problem) -> None:
+        super().__init__()
+        self.network, self.problem, self.scale = network, problem, problem.scale(network)
+
+    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        objective = self.problem.evaluate(rollout(self.network, x), y)
+        return self.scale * objective.smooth, objective.total.detach(), objective.terminal.detach()
+
+
+class GroupAdam(torch.optim.Optimizer):
+    """Adam with one second moment per group, followed by the proximal map of the price in that metric.
+
+    A group is one entry of ``param_groups`` with its own "threshold" s lambda h_k. Its metric is
+    sqrt(v) + eps, v the mean of the squared gradient entries (moving average): with elementwise moments the
+    proximal map is not a shrinkage of the group, and idle groups never reach zero (our derivation).
+    """
+
+    def __init__(self, groups: list[dict[str, Any]], lr: float, betas: tuple[float, float]) -> None:
+        super().__init__(groups, {"lr": lr, "betas": betas, "eps": 1e-8})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One update of every group. A closure is not used."""
+        for group in self.param_groups:
+            params = group["params"]
+            (beta1, beta2), lr = group["betas"], group["lr"]
+            state = self.state[params[0]]
+            if not state:
+                state["step"], state["second"] = 0, 0.0
+                state["first"] = [torch.zeros_like(p) for p in params]
+            state["step"] += 1
+            gradients = [p.grad for p in params]
+            square = sum(float(g.square().sum()) for g in gradients) / sum(g.numel() for g in gradients)
+            state["second"] += (1 - beta2) * (square - state["second"])
+            torch._foreach_lerp_(state["first"], gradients, 1 - beta1)
+            metric = math.sqrt(state["second"] / (1 - beta2 ** state["step"])) + group["eps"]
+            torch._foreach_add_(params, state["first"], alpha=-lr / (1 - beta1 ** state["step"]) / metric)
+            shrink_(params, lr * group["threshold"] / metric)
+
+
+def awake_parameters(network: Network) -> list[nn.Parameter]:
+    """What is trained: lift, head and the controls of the awake steps."""
+    asleep = {p for k in range(network.depth) if k not in network.awake for p in network.system.control(k)}
+    return [p for p in network.parameters() if p not in asleep]
+
+
+class Method:
+    """Gradient method on the smooth part of s J; proximal-gradient where the problem has a price.
+
+    Adam (fused) for all controls of awake steps, lift and head, or, with a price, :class:`GroupAdam` for the
+    groups. The gradient norm is clipped at a multiple of its own running mean (decay 0.99): full-batch Adam
+    otherwise has spikes that ruin deep networks (theory: "the optimiser was the fault").
+
+    Args:
+        network: what is trained; its sleeping steps are left alone.
+        problem: what is minimised.
+        options: learning rate, beta2, clip.
+        steps: number of updates, for the schedule.
+        cosine: whether the learning rate falls to 0 like a cosine; constant otherwise.
+        fabric: devices, precision and distribution.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        problem: Problem,
+        options: TrainingSection,
+        steps: int,
+        cosine: bool,
+        fabric: Fabric,
+    ) -> None:
+        self.network, self.options, self.steps, self.cosine = network, options, steps, cosine
+        self.fabric = fabric
+        self.running_norm = math.nan
+        system = network.system
+        self.params = awake_parameters(network)
+        trained = set(self.params)
+        for p in network.parameters():
+            p.requires_grad_(p in trained)
+        groups: list[dict[str, Any]] = []
+        if problem.group_price:
+            scale = problem.scale(network) * problem.group_price
+            groups = [{"params": system.group(k), "threshold": scale * network.grid.h[k]} for k in network.awake]
+        grouped = {p for group in groups for p in group["params"]}
+        betas = (0.9, options.beta2)
+        adam = torch.optim.Adam([p for p in self.params if p not in grouped], options.learning_rate, betas, fused=True)
+        plain: list[torch.optim.Optimizer] = [adam]
+        if groups:
+            plain.append(GroupAdam(groups, options.learning_rate, betas))
+        self.module = fabric.setup_module(_Step(network, problem))
+        self.optimizers: list[Any] = [fabric.setup_optimizers(optimizer) for optimizer in plain]
+
+    def step(self, index: int, x: Tensor, y: Tensor) -> Info:
+        """Update number ``index`` on one batch; x (B, D), y (B,) or (B, K).
+
+        Nothing is changed where J or a gradient is not finite: Info says so.
+        """
+        lr = self.options.learning_rate
+        if self.cosine:
+            lr *= 0.5 * (1 + math.cos(math.pi * index / self.steps))
+        loss, total, terminal = self.module(x, y)
+        self.fabric.backward(loss)
+        gradients = [p.grad for p in self.params if p.grad is not None]
+        norm = float(torch.nn.utils.get_total_norm(gradients))
+        if math.isfinite(norm):
+            self._clip(gradients, norm)
+            for optimizer in self.optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = lr
+                optimizer.step()
+            self.network.system.constrain_()
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+        awake = len(self.network.awake)
+        return Info(float(total), float(terminal), norm, lr, awake)
+
+    def _clip(self, gradients: list[Tensor], norm: float) -> None:
+        if not self.options.clip:
+            return
+        if math.isnan(self.running_norm):
+            self.running_norm = norm
+        limit = self.options.clip * self.running_norm
+        if norm > limit:
+            torch._foreach_mul_(gradients, limit / norm)
+        self.running_norm += 0.01 * (min(norm, limit) - self.running_norm)
+
+    def state(self) -> dict[str, Any]:
+        """What an uninterrupted run carries from one update to the next, as a tree of tensors and numbers."""
+        return {
+            "running_norm": self.running_norm,
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Continue from :meth:`state`."""
+        self.running_norm = state["running_norm"]
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)

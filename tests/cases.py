@@ -1,0 +1,72 @@
+"""What the conformance suites run over. A new system, table or cost joins its list and inherits every test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from systems import Field, Projecting, randn, stir_
+from torch import Tensor, nn
+
+from node_oc.discretization import TABLEAUS, DepthGrid, Network, Tableau
+from node_oc.problem import Cost, CrossEntropy, SoftCrossEntropy, SquaredError, TorchLoss
+from node_oc.system import SYSTEMS as REGISTERED
+from node_oc.system import DenseSystem, System
+
+FEATURES, OUTPUTS, DEPTH = 2, 3, 4
+H = (0.5, 1.0, 0.3, 0.8)
+
+_dense = partial(DenseSystem, FEATURES, OUTPUTS, depth=DEPTH, width=4, hidden=5)
+
+SYSTEMS: dict[str, Callable[[torch.Generator], System]] = {
+    "dense-tanh": lambda g: _dense(generator=g),
+    "dense-relu": lambda g: _dense(activation="relu", generator=g),
+    "dense-gelu-free": lambda g: _dense(activation="gelu", row_norm=0.0, generator=g),
+    "dense-tanh-pad-coordinates": lambda g: _dense(lift="pad", head="coordinates", generator=g),
+    "dense-relu-pad-free": lambda g: _dense(activation="relu", lift="pad", row_norm=0.0, generator=g),
+    "dense-gelu-coordinates": lambda g: _dense(activation="gelu", head="coordinates", row_norm=2.0, generator=g),
+    "field": lambda g: Field(torch.sin, DEPTH, OUTPUTS),
+    "projecting": lambda g: Projecting((4, 4, 5, 5, 3), OUTPUTS, g),
+}
+TABLES = TABLEAUS
+COSTS: dict[str, Callable[[], Cost]] = {
+    "soft-cross-entropy": lambda: SoftCrossEntropy(OUTPUTS, 0.1),
+    "cross-entropy": CrossEntropy,
+    "squared-error": SquaredError,
+    "huber": lambda: TorchLoss(nn.HuberLoss(delta=0.5)),
+    "torch-cross-entropy": lambda: TorchLoss(nn.CrossEntropyLoss(label_smoothing=0.1)),
+}
+
+
+def build(name: str, seed: int = 0) -> System:
+    return SYSTEMS[name](torch.Generator().manual_seed(seed))
+
+
+def pairs() -> list[tuple[str, str]]:
+    """Every system with every table that can step it: several stages need identity skips."""
+    plain = {name: all(map((system := build(name)).is_identity, range(system.depth))) for name in SYSTEMS}
+    return [(s, t) for s in SYSTEMS for t, table in TABLES.items() if plain[s] or table.stages == 1]
+
+
+def registered() -> list[str]:
+    """The systems that a file can name."""
+    return [name for name in SYSTEMS if build(name).spec()["kind"] in REGISTERED]
+
+
+def network(system: str, table: str | Tableau = "euler", dtype: torch.dtype = torch.float64) -> Network:
+    """A network of that kind with generic weights and unequal steps."""
+    net = Network(build(system), DepthGrid(H), TABLES[table] if isinstance(table, str) else table).to(dtype)
+    stir_(net)
+    return net
+
+
+def inputs(batch: int = 6, dtype: torch.dtype = torch.float64, seed: int = 1) -> Tensor:
+    return randn(batch, FEATURES, seed=seed).to(dtype)
+
+
+def target(cost: str, batch: int = 6, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Classes, or values where the cost compares values."""
+    if "entropy" in cost:
+        return torch.arange(batch) % OUTPUTS
+    return randn(batch, OUTPUTS, seed=2).to(dtype)

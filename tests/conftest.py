@@ -1,0 +1,1 @@
+"""Here so that pytest puts tests/ on the path: its helper modules are shared by the folders below."""

@@ -1,0 +1,149 @@
+"""Small systems with known answers, shared by the tests."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from node_oc.errors import ShapeError
+from node_oc.system import System
+
+
+class Field(System):
+    """x' = u_k f(x) with one number u_k a step; the state is the padded input, and the readout is the state."""
+
+    def __init__(self, f: Callable[[Tensor], Tensor], depth: int, size: int = 1) -> None:
+        super().__init__()
+        self.f, self.size = f, size
+        self.u = nn.ParameterList(nn.Parameter(torch.ones(())) for _ in range(depth))
+
+    @property
+    def depth(self) -> int:
+        return len(self.u)
+
+    def lift(self, x: Tensor) -> Tensor:
+        return F.pad(x, (0, self.size - x.shape[-1]))
+
+    def branch(self, k: int, x: Tensor) -> Tensor:
+        return self.u[k] * self.f(x)
+
+    def skip(self, k: int, x: Tensor) -> Tensor:
+        return x
+
+    def is_identity(self, k: int) -> bool:
+        return True
+
+    def head(self, x: Tensor) -> Tensor:
+        return x
+
+    def group(self, k: int) -> list[nn.Parameter]:
+        self.check_step(k)
+        return [self.u[k]]
+
+    def control(self, k: int) -> list[nn.Parameter]:
+        return self.group(k)
+
+    def affine_readout(self) -> tuple[Tensor, Tensor]:
+        return torch.eye(self.size, dtype=self.u[0].dtype), torch.zeros(self.size, dtype=self.u[0].dtype)
+
+    def constrain_(self) -> None:
+        pass
+
+    def release_(self) -> None:
+        pass
+
+    def subsystem(self, steps: Sequence[int]) -> Field:
+        small = Field(self.f, len(steps), self.size)
+        for u, k in zip(small.u, steps, strict=True):
+            u.data = self.u[k].detach().clone()
+        return small
+
+    def spec(self) -> dict[str, Any]:
+        return {"kind": "field"}
+
+
+def decay(depth: int, size: int = 1) -> Field:
+    """x' = -x, in float64: x(t) = x(0) exp(-t)."""
+    return Field(torch.neg, depth, size).double()
+
+
+class Projecting(System):
+    """Skips that are projections tanh(x A) where the width changes: the readout is not affine in the state."""
+
+    def __init__(self, widths: Sequence[int], outputs: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.widths, self.outputs = tuple(widths), outputs
+
+        def weight(*shape: int) -> nn.Parameter:
+            return nn.Parameter(torch.randn(*shape, generator=generator) / shape[0] ** 0.5)
+
+        pairs = list(itertools.pairwise(widths))
+        self.u = nn.ParameterList(weight(a, b) for a, b in pairs)
+        self.projections = nn.ParameterDict({str(k): weight(a, b) for k, (a, b) in enumerate(pairs) if a != b})
+        self.reading = weight(widths[-1], outputs)
+
+    @property
+    def depth(self) -> int:
+        return len(self.u)
+
+    def lift(self, x: Tensor) -> Tensor:
+        return F.pad(x, (0, self.widths[0] - x.shape[-1]))
+
+    def branch(self, k: int, x: Tensor) -> Tensor:
+        return torch.sin(x) @ self.u[k]
+
+    def skip(self, k: int, x: Tensor) -> Tensor:
+        return x if self.is_identity(k) else torch.tanh(x @ self.projections[str(k)])
+
+    def is_identity(self, k: int) -> bool:
+        return str(k) not in self.projections
+
+    def head(self, x: Tensor) -> Tensor:
+        return x @ self.reading
+
+    def group(self, k: int) -> list[nn.Parameter]:
+        self.check_step(k)
+        return [self.u[k]]
+
+    def control(self, k: int) -> list[nn.Parameter]:
+        return self.group(k)
+
+    def affine_readout(self) -> tuple[Tensor, Tensor]:
+        raise ShapeError("readout", got="projecting skips", expected="an affine readout", do="Use the logit distance.")
+
+    def constrain_(self) -> None:
+        pass
+
+    def release_(self) -> None:
+        pass
+
+    def subsystem(self, steps: Sequence[int]) -> Projecting:
+        raise NotImplementedError("only whole stages of it could be dropped")
+
+    def spec(self) -> dict[str, Any]:
+        return {"kind": "projecting"}
+
+
+def randn(*shape: int, seed: int = 0) -> Tensor:
+    """The same normal numbers every time, in float64."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@torch.no_grad()
+def zero_(system: System, *steps: int) -> None:
+    """Make the groups of these steps exactly zero."""
+    for k in steps:
+        for p in system.group(k):
+            p.zero_()
+
+
+@torch.no_grad()
+def stir_(module: nn.Module, size: float = 0.3, seed: int = 0) -> None:
+    """Add noise to every weight: a start with zero biases hides mistakes."""
+    for i, p in enumerate(module.parameters()):
+        p.add_(size * randn(*p.shape, seed=seed + 1000 * i).to(p))

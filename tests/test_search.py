@@ -1,0 +1,158 @@
+"""The depth rule on small sets: what it selects, certifies, and leaves out; and that it is resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from node_oc import search as module
+from node_oc.config import SearchSection, TrainingSection
+from node_oc.data import Part, Split, spirals
+from node_oc.diagnosis import Budget, sample_losses
+from node_oc.discretization import Network
+from node_oc.problem import Problem
+from node_oc.search import Candidate, DepthSearch, Found
+from node_oc.system import DenseSystem
+
+OPTIONS = TrainingSection(epochs=150, batch=0, learning_rate=5e-3, min_updates=0)
+
+
+@pytest.fixture(scope="module")
+def split() -> Split:
+    return spirals(turns=0.5, train=200, val=2000, test=2000)
+
+
+def network(depth: int, seed: int = 0) -> Network:
+    generator = torch.Generator().manual_seed(seed)
+    return Network(
+        DenseSystem(2, 2, depth=depth, width=4, hidden=8, lift="pad", head="coordinates", generator=generator)
+    )
+
+
+@pytest.fixture(scope="module")
+def found(split: Split) -> Found:
+    return DepthSearch(Problem.classification(2), split, OPTIONS, fresh=network).run(network(6))
+
+
+def test_the_answer_is_an_ordinary_network_within_the_budget(found: Found, split: Split) -> None:
+    assert 1 <= found.depth < 6
+    assert found.network.depth == found.depth == found.selected
+    assert found.plain is not None
+    assert found.plain.depth == found.depth
+    loss = sample_losses(found.network, split.val, split.task) - sample_losses(found.reference, split.val, split.task)
+    assert loss.mean() <= 0.01
+    selected = next(c for c in found.candidates if c.depth == found.depth)
+    assert selected.inside
+    assert selected.excess <= found.budget.limit
+
+
+def test_prices_rise_until_the_budget_is_left(found: Found) -> None:
+    prices = [p.sparse.price for p in found.priced]
+    assert prices == list(module.PRICES[: len(prices)])
+    assert all(p.inside for p in found.priced[:-1])
+    inside = [p for p in found.priced if p.inside]
+    assert found.source is (inside[-1].network if inside else found.reference)
+
+
+def test_candidates_are_first_awake_steps_and_one_shallower_one_failed(found: Found) -> None:
+    awake = list(found.source.awake)
+    assert all(list(c.steps) == awake[: c.depth] for c in found.candidates)
+    by_depth = {c.depth: c.inside for c in found.candidates}
+    assert found.depth == 1 or by_depth[found.depth - 1] is False
+
+
+def test_certificates_go_from_deep_to_shallow_and_stop_at_the_first_failure(found: Found) -> None:
+    sequence = [c.certificate for c in sorted(found.candidates, key=lambda c: -c.depth) if c.depth >= found.selected]
+    reached = [c for c in sequence if c is not None]
+    assert reached == sequence[: len(reached)]
+    assert all(c.holds for c in reached[:-1])
+    assert len(reached) == len(sequence) or not reached[-1].holds
+    assert all(c.certificate is None for c in found.candidates if c.depth < found.selected)
+
+
+def test_certify_makes_the_certified_depth_the_depth(split: Split) -> None:
+    search = DepthSearch(
+        Problem.classification(2), split, OPTIONS, SearchSection(certify=True, budget=0.02, plain=False)
+    )
+    found = search.run(network(6))
+    assert found.depth == (found.certified_depth or 6)
+    assert found.network.depth == found.depth
+    assert found.plain is None
+
+
+def test_a_small_validation_set_selects_and_certifies_nothing(split: Split) -> None:
+    small = Split(split.train, Part(split.val.x[:500], split.val.y[:500]), split.test, split.task, split.classes,
+                  split.features, split.x_scale)  # fmt: skip
+    search = DepthSearch(Problem.classification(2), small, OPTIONS)
+    assert len(search.selecting) == 500
+    assert search.certifying is None
+
+
+def test_the_halves_are_disjoint_and_fixed(split: Split) -> None:
+    one, two = (DepthSearch(Problem.classification(2), split, OPTIONS) for _ in range(2))
+    assert one.certifying is not None
+    assert torch.equal(one.selecting.x, two.selecting.x)
+    both = torch.cat([one.selecting.x, one.certifying.x])
+    assert len(both.unique(dim=0)) == len(split.val)
+
+
+def test_a_fixed_price_is_the_only_one_and_price_zero_none(split: Split) -> None:
+    for price, want in ((0.3, [0.3]), (0.0, [])):
+        section = SearchSection(heal=False, plain=False)
+        search = DepthSearch(Problem.classification(2).priced(price), split, OPTIONS, section, auto=False)
+        assert [p.sparse.price for p in search.run(network(3)).priced] == want
+
+
+def test_a_finished_search_is_read_from_its_folder(split: Split, tmp_path: Path) -> None:
+    def search(progress: Callable[..., None]) -> Found:
+        return DepthSearch(Problem.classification(2), split, OPTIONS, fresh=network, folder=tmp_path,
+                           progress=progress).run(network(3))  # fmt: skip
+
+    first = search(lambda *a: None)
+    calls: list[int] = []
+    second = search(lambda *a: calls.append(1))
+    assert not calls
+    assert second.depth == first.depth
+    pairs = zip(first.network.parameters(), second.network.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+class Scripted(DepthSearch):
+    """A search whose candidates are inside the budget as a script says."""
+
+    inside: frozenset[int] = frozenset()
+
+    def _try(self, source: Network, depth: int, tried: dict[int, Candidate]) -> Candidate:
+        tried[depth] = Candidate(depth, tuple(range(depth)), source, 0.0, 0.0, depth in self.inside)
+        return tried[depth]
+
+
+@pytest.mark.parametrize("answer", range(10))
+def test_bisection_finds_the_smallest_depth_with_few_heals(split: Split, answer: int) -> None:
+    search = Scripted(Problem.classification(2), split, OPTIONS)
+    search.inside, search.reference = frozenset(range(answer, 10)), network(12)
+    tried: dict[int, Candidate] = {}
+    source = network(9)
+    assert search._bisect(source, tried) == answer
+    assert len(tried) <= 5
+
+
+def test_where_no_candidate_is_inside_all_layers_are_needed(split: Split) -> None:
+    search = Scripted(Problem.classification(2), split, OPTIONS)
+    search.reference = network(12)
+    assert search._bisect(network(9), {}) is None
+
+
+def test_regression_budget_is_relative_and_cut_at_the_reference_quantile() -> None:
+    reference = np.linspace(0, 1, 1001)
+    budget = Budget.against(0.1, "regression", reference)
+    assert budget.ceiling == pytest.approx(0.999)
+    d = budget.paired(np.array([5.0, 0.5]), np.array([0.5, 0.5]))
+    assert d == pytest.approx([0.999 - 0.55, 0.5 - 0.55])
+    assert budget.limit == 0
+    assert budget.range[0] <= d.min()
+    assert d.max() <= budget.range[1]
