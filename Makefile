@@ -32,7 +32,7 @@ demo: $(VENV)/.runtime  ## Find the depth of a network on two spirals; pictures 
 	$(BIN)/node-oc run spirals --overwrite
 
 test: $(VENV)/.done  ## Run the test suite.
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: lint types test docs  ## Everything that continuous integration asks for.
 

@@ -43,7 +43,8 @@ def export(model: Model, stem: str | Path, x: Tensor, *, onnx: bool = True, torc
     Args:
         model: raw features to outputs; moved to the CPU.
         stem: path without ending.
-        x: some raw feature rows (n, D), for tracing and for the parity check.
+        x: some raw feature rows (n, D), for tracing and for the parity check. The ONNX file takes float32:
+            a feature such as a time stamp of 1e9 seconds loses its digits there; subtract an offset first.
         onnx: whether to write the ONNX file.
         torch_export: whether to write the torch.export program.
 
@@ -156,8 +157,10 @@ def export_program(model: nn.Module, x: Tensor, path: Path) -> None:
         program.example_inputs = None  # they would be written as a pickle
         part = path.with_name(f".{path.name}")  # torch.export.save wants the ending .pt2
         torch.export.save(program, part)
-    store.write_atomic(path, part.read_bytes())
-    part.unlink()
+    try:
+        store.write_atomic(path, part.read_bytes())
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _rows(x: Tensor, size: int) -> Tensor:

@@ -186,19 +186,3 @@ def test_regression_runs_end_to_end(tmp_path: Path) -> None:
 def test_unknown_preset() -> None:
     with pytest.raises(ConfigError, match="spirals"):
         Config.load("spirls")
-
-
-def test_two_processes_train_the_network_that_one_trains(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "node_oc.cli", "fit", "spirals"]
-    for key, value in {**SMALL, "training.epochs": 20}.items():
-        command += ["--set", f"{key}={str(value).lower()}"]
-    networks = []
-    for devices in (1, 2):
-        folder = tmp_path / str(devices)
-        subprocess.run(
-            [*command, "--out", str(folder), "--set", f"training.devices={devices}"], check=True, timeout=120
-        )
-        networks.append(pipeline.read_network(folder))
-        assert json.loads((folder / "run.json").read_text())["finished"]
-    for a, b in zip(networks[0].parameters(), networks[1].parameters(), strict=True):
-        torch.testing.assert_close(a, b, atol=2e-4, rtol=2e-3)

@@ -19,6 +19,6 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "mnist": {
         "data": {"source": "idx"},
         "system": {"depth": 20, "width": 128, "hidden": 128, "activation": "relu"},
-        "training": {"epochs": 6, "batch": 256, "learning_rate": 2e-3}},
+        "training": {"epochs": 10, "batch": 256, "learning_rate": 2e-3}},
 }
 # fmt: on

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
 
-from node_oc.errors import DataError
+from node_oc.errors import ConfigError, DataError
 
 # Bets as a share of the largest admissible one; an even mixture is honest because it is chosen before the data.
 BETS = (np.arange(50) + 0.5) / 50
@@ -39,7 +39,10 @@ def upper_limit(d: ArrayLike, confidence: float = 0.95, low: float = -1.0, high:
 
     Raises:
         DataError: no observations, or one outside [low, high].
+        ConfigError: a confidence outside (0, 1).
     """
+    if not 0 < confidence < 1:
+        raise ConfigError("confidence", got=confidence, expected="a number in (0, 1)", do="0.95 is usual.")
     values, counts = np.unique(np.asarray(d, dtype=np.float64), return_counts=True)
     if not len(values) or values[0] < low or values[-1] > high or not np.isfinite(values).all():
         raise DataError("paired losses", got=f"{counts.sum()} values in {values[:1]}..{values[-1:]}",

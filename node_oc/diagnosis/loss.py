@@ -61,8 +61,14 @@ class Budget:
 
     @classmethod
     def against(cls, budget: float, task: Task, reference: NDArray[np.float64]) -> Budget:
-        """The budget against a reference with these losses on the selecting half."""
-        return cls(budget, task, 1.0 if task == "classification" else float(np.quantile(reference, 0.999)))
+        """The budget against a reference with these losses on the selecting half.
+
+        Where the quantile is 0, the reference's largest loss is c, or 1 if it never errs: c = 0 would hide
+        every loss of the cropped network.
+        """
+        if task == "classification":
+            return cls(budget, task)
+        return cls(budget, task, float(np.quantile(reference, 0.999)) or float(reference.max()) or 1.0)
 
     def paired(self, loss: NDArray[np.float64], reference: NDArray[np.float64]) -> NDArray[np.float64]:
         """d of every sample, (n,); the network is within the budget where E[d] <= ``limit``."""

@@ -33,13 +33,13 @@ class Tableau:
 
     def __post_init__(self) -> None:
         shape = [len(row) for row in self.a]
-        if shape != list(range(len(self.b))) or len(self.c) != len(self.b):
+        if not shape or shape != list(range(len(self.b))) or len(self.c) != len(self.b):
             raise ConfigError(
                 f"tableau {self.name}", got=f"rows {shape}, {len(self.b)} weights, {len(self.c)} nodes",
                 expected="rows of length 0, 1, .., s-1 and s weights and nodes", do="Complete the table.",
             )  # fmt: skip
         rows = max(abs(sum(row) - c) for row, c in zip(self.a, self.c, strict=True))
-        if rows > 1e-12 or abs(sum(self.b) - 1) > 1e-12:
+        if not (rows <= 1e-12 and abs(sum(self.b) - 1) <= 1e-12):  # a NaN fails too
             raise ConfigError(
                 f"tableau {self.name}", got=f"row error {rows:.1e}, sum of weights {sum(self.b)}",
                 expected="rows that sum to c and weights that sum to 1", do="Correct the coefficients.",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from node_oc.errors import ConfigError, ShapeError
+from node_oc.errors import ConfigError, DataError, ShapeError
 
 RANK = 1e-6  # singular values of a readout below this share of the largest count as zero
 
@@ -91,7 +91,14 @@ class SoftCrossEntropy(Cost):
         return math.log((1 - self.eps) * (self.classes - 1) / self.eps)
 
     def targets(self, target: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-        """q of each sample, (B, K), from class indices (B,)."""
+        """q of each sample, (B, K), from class indices (B,).
+
+        Raises:
+            DataError: a class index outside 0..K-1.
+        """
+        if len(target) and not 0 <= int(target.min()) <= int(target.max()) < self.classes:
+            raise DataError("class indices", got=f"{int(target.min())}..{int(target.max())}",
+                            expected=f"0..{self.classes - 1}", do="Encode the labels.")  # fmt: skip
         q = torch.full((self.classes,), self.eps / (self.classes - 1), dtype=dtype or torch.get_default_dtype())
         table = q.repeat(self.classes, 1).fill_diagonal_(1 - self.eps)
         return table.to(target.device)[target]

@@ -22,6 +22,7 @@ class Objective:
         price: sum_k h_k lambda ||u_k||: the group price, handled by its proximal map. Scalar.
         terminal: phi(x_N), batch mean. Scalar.
         stage: l of step k by the table's own quadrature, batch mean, (N,); without gamma and h_k.
+            Not computed, and zero, where gamma is 0.
     """
 
     smooth: Tensor
@@ -95,7 +96,8 @@ class Problem:
             target: class indices (B,) or regression targets (B, K).
         """
         network = trajectory.network
-        running = trajectory.states[-1].new_zeros(network.depth)
+        state = trajectory.states[-1]
+        running = state.new_zeros(network.depth, dtype=torch.promote_types(state.dtype, torch.float32))
         if self.stage_weight:
             readouts, weights = trajectory.nodes
             running = (weights * self.stage(readouts, target).mean(1)).sum(1)  # no matmul: autocast would round it

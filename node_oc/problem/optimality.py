@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from node_oc.discretization.network import Network
-from node_oc.errors import ConfigError
+from node_oc.errors import ConfigError, DataError
 from node_oc.problem.ocp import Problem
 from node_oc.trajectory.rollout import rollout
 
@@ -51,6 +51,9 @@ def group_gradients(network: Network, problem: Problem, batches: Iterable[tuple[
 
     Args:
         batches: (x, target) pairs; each counts with its number of samples.
+
+    Raises:
+        DataError: no samples.
     """
     groups = [network.system.group(k) for k in range(network.depth)]
     flat = [p for group in groups for p in group]
@@ -62,6 +65,9 @@ def group_gradients(network: Network, problem: Problem, batches: Iterable[tuple[
             for sum_, g in zip(total, torch.autograd.grad(smooth, flat), strict=True):
                 sum_.add_(g, alpha=len(x))
             samples += len(x)
+    if not samples:
+        raise DataError("batches", got="no samples", expected="at least one (x, target) pair",
+                        do="A generator can be read once: make it anew.")  # fmt: skip
     mean = iter([g / samples for g in total])
     return [[next(mean) for _ in group] for group in groups]
 
@@ -79,10 +85,13 @@ def optimality_ratios(network: Network, problem: Problem, batches: Iterable[tupl
 
     Raises:
         ConfigError: a problem without a price has no ratio.
+        DataError: no samples.
     """
     if problem.group_price <= 0:
         raise ConfigError("problem.group_price", got=problem.group_price, expected="a price > 0",
                           do="Ask for the ratio at the price that put the steps to sleep.")  # fmt: skip
     gradients = group_gradients(network, problem, batches)
     norms = [torch.stack([g.norm() for g in group]).norm() for group in gradients]
+    if not norms:
+        return torch.zeros(0)
     return torch.stack(norms) / (problem.group_price * torch.tensor(network.grid.h).to(norms[0]))

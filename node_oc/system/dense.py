@@ -55,7 +55,7 @@ class DenseSystem(System):
 
     Raises:
         ShapeError: a padding lift or a coordinate head that does not fit into the state.
-        ConfigError: an unknown activation, lift or head.
+        ConfigError: an unknown activation, lift or head, or a size below 1.
     """
 
     def __init__(
@@ -80,6 +80,14 @@ class DenseSystem(System):
         ):
             if value not in known:
                 raise ConfigError(name, got=repr(value), expected=f"one of {known}", do="Correct the name.")
+        for name, size, least in (
+            ("depth", depth, 0),
+            ("width", width, 1),
+            ("hidden", hidden, 1),
+            ("row_norm", row_norm, 0),
+        ):
+            if not size >= least:
+                raise ConfigError(name, got=size, expected=f"at least {least}", do="Correct the number.")
         need = max(features if lift == "pad" else 0, outputs if head == "coordinates" else 0)
         if width < need:
             raise ShapeError(

@@ -73,7 +73,9 @@ class Trajectory:
                 rows.append(k)
                 columns.append(column[id(x)])
                 values.append(h[k] * b)
-        weights = self.states[-1].new_zeros(self.network.depth, len(column))
+        # At least float32: under mixed precision the states are bfloat16, in which h_k b_i would be rounded.
+        dtype = torch.promote_types(self.states[-1].dtype, torch.float32)
+        weights = self.states[-1].new_zeros(self.network.depth, len(column), dtype=dtype)
         index = (torch.tensor(rows, dtype=torch.long), torch.tensor(columns, dtype=torch.long))
         weights.index_put_(index, weights.new_tensor(values), accumulate=True)
         return torch.stack(tuple(self._read.values())), weights

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from node_oc.diagnosis import certify, upper_limit
 from node_oc.diagnosis.certificate import log_capital
-from node_oc.errors import DataError
+from node_oc.errors import ConfigError, DataError
 
 DRAWS = 2000
 
@@ -173,3 +173,9 @@ def test_losses_that_are_none_raise(d: list[float]) -> None:
     for ask in (upper_limit, lambda d: certify(d, 0.005)):
         with pytest.raises(DataError, match=r"expected at least one finite value in \[-1.0, 1.0\]"):
             ask(d)
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0, -1.0, math.nan])
+def test_a_confidence_outside_0_1_is_refused(confidence: float) -> None:
+    with pytest.raises(ConfigError, match="confidence"):
+        upper_limit([0.0], confidence)

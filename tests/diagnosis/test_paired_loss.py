@@ -78,3 +78,10 @@ def test_a_network_that_is_worse_by_more_than_the_budget_is_not_certified(factor
     if factor == 1.04:  # the mean is inside by too little to be certified
         return
     assert certify(d, budget.limit, low=low, high=high).holds == holds
+
+
+def test_a_reference_that_never_errs_does_not_hide_a_loss() -> None:
+    budget = Budget.against(0.05, "regression", np.zeros(2000))
+    d = budget.paired(np.full(2000, 1e6), np.zeros(2000))
+    assert not certify(d, budget.limit, 0.95, *budget.range).holds
+    assert certify(budget.paired(np.zeros(2000), np.zeros(2000)), 0.01, 0.95, *budget.range).holds

@@ -82,3 +82,9 @@ def test_rk4_multiplies_a_linear_field_by_the_taylor_polynomial() -> None:
     after, stages = step(Field(torch.neg, 1).double(), RK4, 0, torch.ones(1, 1, dtype=torch.float64), h)
     assert after.item() == pytest.approx(sum((-h) ** q / math.factorial(q) for q in range(5)), rel=1e-14)
     assert len(stages) == 4
+
+
+@pytest.mark.parametrize(("a", "b", "c"), [(((),), (math.nan,), (0.0,)), ((), (), ())])
+def test_a_table_of_nan_or_of_nothing_is_refused(a: tuple, b: tuple, c: tuple) -> None:
+    with pytest.raises(ConfigError, match="tableau"):
+        Tableau("odd", a, b, c, 1)

@@ -17,7 +17,7 @@ from systems import randn
 from torch import Tensor
 from torch.nn import functional as F
 
-from node_oc.errors import ConfigError, ShapeError
+from node_oc.errors import ConfigError, DataError, ShapeError
 from node_oc.problem import CrossEntropy, SoftCrossEntropy, SquaredError
 
 few = settings(max_examples=60, deadline=None, derandomize=True)
@@ -228,3 +228,9 @@ def test_a_squared_error_out_of_reach_raises() -> None:
 def test_squared_error_is_summed_over_outputs() -> None:
     z, y = torch.tensor([[[1.0, 2.0], [0.0, 0.0]]]), torch.tensor([[0.0, 0.0], [3.0, 4.0]])
     assert SquaredError()(z, y).tolist() == [[5.0, 25.0]]
+
+
+@pytest.mark.parametrize("bad", [-1, 3])
+def test_a_class_that_is_none_has_no_minimisers(bad: int) -> None:
+    with pytest.raises(DataError, match="class indices"):
+        SoftCrossEntropy(3).logit_distance(torch.zeros(1, 3), torch.tensor([bad]))

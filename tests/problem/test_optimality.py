@@ -12,7 +12,7 @@ from systems import randn, stir_, zero_
 from torch import Tensor
 
 from node_oc.discretization import DepthGrid, Network
-from node_oc.errors import ConfigError
+from node_oc.errors import ConfigError, DataError
 from node_oc.problem import Problem, group_gradients, optimality_ratios, shrink_
 from node_oc.problem.optimality import all_awake
 from node_oc.system import DenseSystem
@@ -152,3 +152,8 @@ def test_a_ratio_above_one_is_where_leaving_zero_pays(ratio: float) -> None:
     assert slope == pytest.approx(priced.group_price * H[1] * (1 - ratio), abs=20 * size)
     if ratio != 1.0:
         assert (slope < 0) == (ratio > 1)
+
+
+def test_no_samples_certify_nothing() -> None:
+    with pytest.raises(DataError, match="no samples"):
+        optimality_ratios(Network(DenseSystem(2, 2, depth=2)), Problem.classification(2).priced(0.1), [])

@@ -131,3 +131,9 @@ def test_depth_zero_is_head_after_lift_and_has_a_readout(lift: str, head: str) -
     weight, bias = system.affine_readout()
     x = system.lift(X)
     torch.testing.assert_close(torch.nn.functional.linear(x, weight, bias), system.head(x))
+
+
+@pytest.mark.parametrize("bad", [{"depth": -1}, {"row_norm": -1.0}, {"hidden": 0}, {"width": 0}])
+def test_sizes_that_cannot_be_are_refused(bad: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match="at least"):
+        DenseSystem(2, 2, **bad)

@@ -135,3 +135,10 @@ def test_gradients_flow_back_through_sleeping_steps() -> None:
     x = X.clone().requires_grad_()
     rollout(Network(system, DepthGrid.uniform(3, 0.5), awake=[0, 2]), x).final.sum().backward()
     torch.testing.assert_close(x.grad, torch.full_like(x, 0.25))
+
+
+def test_quadrature_weights_are_not_rounded_under_mixed_precision() -> None:
+    net = Network(DenseSystem(2, 2, depth=6), DepthGrid.uniform(6, 0.3), RK4)
+    with torch.autocast("cpu", torch.bfloat16):
+        weights = rollout(net, torch.randn(3, 2)).nodes[1]
+    assert float(weights.sum()) == pytest.approx(1.8, abs=1e-6)
