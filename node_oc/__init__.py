@@ -29,7 +29,7 @@ _HOME = {
     "Certificate": "diagnosis.certificate", "certify": "diagnosis.certificate",
     "upper_limit": "diagnosis.certificate",
     "crop": "cropping", "measure": "measuring", "Measure": "measuring", "Model": "inference",
-    "DepthSearch": "search", "Found": "search",
+    "DepthSearch": "search.depth", "Found": "search.found",
     "export": "exporting", "load_model": "exporting", "save_model": "exporting",
     "run": "pipeline", "resume": "pipeline",
 }  # fmt: skip

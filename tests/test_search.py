@@ -14,6 +14,7 @@ from node_oc.config import SearchSection, TrainingSection
 from node_oc.data import Part, Split, spirals
 from node_oc.diagnosis import Budget, sample_losses
 from node_oc.discretization import Network
+from node_oc.errors import ConfigError
 from node_oc.problem import Problem
 from node_oc.search import Candidate, DepthSearch, Found
 from node_oc.system import DenseSystem
@@ -55,7 +56,8 @@ def test_prices_rise_until_the_budget_is_left(found: Found) -> None:
     assert prices == list(module.PRICES[: len(prices)])
     assert all(p.inside for p in found.priced[:-1])
     inside = [p for p in found.priced if p.inside]
-    assert found.source is (inside[-1].network if inside else found.reference)
+    assert inside
+    assert len(found.source.awake) == min(len(p.sparse.awake) for p in inside)
 
 
 def test_candidates_are_first_awake_steps_and_one_shallower_one_failed(found: Found) -> None:
@@ -105,6 +107,11 @@ def test_a_fixed_price_is_the_only_one_and_price_zero_none(split: Split) -> None
         section = SearchSection(heal=False, plain=False)
         search = DepthSearch(Problem.classification(2).priced(price), split, OPTIONS, section, auto=False)
         assert [p.sparse.price for p in search.run(network(3)).priced] == want
+
+
+def test_a_price_of_ones_own_is_not_silently_replaced(split: Split) -> None:
+    with pytest.raises(ConfigError, match="auto=False"):
+        DepthSearch(Problem.classification(2).priced(0.3), split, OPTIONS)
 
 
 def test_a_finished_search_is_read_from_its_folder(split: Split, tmp_path: Path) -> None:

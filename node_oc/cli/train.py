@@ -46,7 +46,10 @@ def fit(
 
 
 def resume(folder: Run) -> None:
-    """Continue an interrupted run, to the same bits as an uninterrupted one."""
+    """Continue an interrupted run.
+
+    It ends with the same bits as an uninterrupted one.
+    """
     from node_oc import pipeline
 
     with bars() as progress, interruptible(folder):
@@ -58,7 +61,10 @@ def config(
     name: Annotated[str | None, typer.Argument(help="spirals, digits, mnist or a TOML file.")] = None,
     sets: Set = None,
 ) -> None:
-    """Show a configuration as TOML, with what every key means; save it, change it, run it."""
+    """Show a configuration as TOML.
+
+    With what every key means: save it, change it, run it.
+    """
     from node_oc.config import KEYS, Config
 
     for line in Config.load(name, sets or []).to_toml().splitlines():

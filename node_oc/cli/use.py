@@ -20,7 +20,10 @@ def diagnose(
     part: Annotated[str, typer.Option(help="Samples to look at: train, val or test.")] = "test",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:  # fmt: skip
-    """Stage cost, accuracy, distance, increment and control norm of every layer; entry depth; a verdict."""
+    """Every layer in numbers, and a verdict.
+
+    Stage cost, accuracy, distance to the minimisers, increment and control norm; entry depth.
+    """
     from dataclasses import asdict
 
     from node_oc import pipeline, store
@@ -69,7 +72,10 @@ def crop(
     heal: Annotated[bool, typer.Option(help="Heal on the training data for a third of the epochs.")] = True,
     out: Stem = None, overwrite: Overwrite = False,
 ) -> None:  # fmt: skip
-    """Cut a network of a run at a depth, heal it, and save it (.safetensors and .json)."""
+    """Cut a network at a depth, heal it, save it.
+
+    Without --depth the exactly zero layers are dropped, which changes no output.
+    """
     from node_oc import pipeline
     from node_oc.cropping import crop as cut
     from node_oc.exporting import save_model
@@ -95,7 +101,7 @@ def export(
     torch_export: Annotated[bool, typer.Option(help="Write a .pt2 file for torch.export.load.")] = True,
     out: Stem = None, overwrite: Overwrite = False,
 ) -> None:  # fmt: skip
-    """Write a model as safetensors + JSON, ONNX and torch.export."""
+    """Write ONNX and torch.export files."""
     from node_oc.exporting import export as write
     from node_oc.exporting import load_model
 
@@ -123,7 +129,10 @@ def predict(
     out: Annotated[Path | None, typer.Option(help="CSV file to write; standard output by default.")] = None,
     overwrite: Overwrite = False,
 ) -> None:  # fmt: skip
-    """Predict labels and probabilities (or target values) for new rows, as CSV."""
+    """Predict new rows of a table, as CSV.
+
+    Labels and probabilities, or target values in their own units.
+    """
     import torch
 
     from node_oc import store

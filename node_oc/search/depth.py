@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from node_oc.config import SearchSection, TrainingSection
 from node_oc.cropping import awake_steps, crop
 from node_oc.data.split import Part, Split
-from node_oc.diagnosis.certificate import Certificate, certify
+from node_oc.diagnosis.certificate import certify
 from node_oc.diagnosis.loss import Budget, sample_losses
 from node_oc.discretization.network import Network
+from node_oc.errors import ConfigError
 from node_oc.problem.ocp import Problem
-from node_oc.training.active import Sparse, sparsify
+from node_oc.search.found import Candidate, Found, Priced
+from node_oc.training.active import sparsify
 from node_oc.training.batches import derived_generator, training_updates
 from node_oc.training.heal import heal
 from node_oc.training.loop import Plan, Progress, fit, make_fabric
@@ -27,81 +29,6 @@ from node_oc.training.loop import Plan, Progress, fit, make_fabric
 PRICES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # lambda, raised until the budget is left
 PRICED = 0.2  # share of the updates of one training that a warm-started price takes
 LEAST_HALF = 1000  # points; a smaller half cannot certify anything useful
-
-
-@dataclass(frozen=True)
-class Priced:
-    """A network trained at one price: what slept, and what that cost before healing.
-
-    Attributes:
-        sparse: price, awake steps and optimality ratios.
-        network: the network, all N steps, the sleeping ones exactly zero.
-        loss: mean loss on the selecting half.
-        excess: mean paired loss against the reference there; inside the budget where <= its limit.
-        inside: whether it is.
-    """
-
-    sparse: Sparse
-    network: Network
-    loss: float
-    excess: float
-    inside: bool
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A cropped and healed network.
-
-    Attributes:
-        depth: number of steps M.
-        steps: which steps of the full network it keeps.
-        network: healed, an ordinary module.
-        raw: mean paired loss on the selecting half before healing.
-        excess: after healing.
-        inside: whether the healed one is within the budget on the selecting half.
-        certificate: from the other half, where the fixed sequence reached this candidate.
-    """
-
-    depth: int
-    steps: tuple[int, ...]
-    network: Network
-    raw: float
-    excess: float
-    inside: bool
-    certificate: Certificate | None = None
-
-
-@dataclass(frozen=True)
-class Found:
-    """The answer: how deep does this network need to be?
-
-    Attributes:
-        reference: trained with price 0; everything is measured against it.
-        budget: what may be lost.
-        priced: one entry per price tried, in rising order.
-        source: the network whose first awake steps were the candidates.
-        candidates: the healed ones, by depth.
-        depth: steps selected; with ``certify`` the certified ones, N where nothing was certified.
-        network: the network of that depth.
-        selected: the smallest depth within the budget on the selecting half; differs from ``depth`` only with
-            ``certify``.
-        certified_depth: the smallest certified depth, or None.
-        plain: a plain network of the depth found, trained for all epochs, or None.
-        selecting, certifying: samples in the two halves of the validation data; 0 where nothing is certified.
-    """
-
-    reference: Network
-    budget: Budget
-    priced: list[Priced]
-    source: Network
-    candidates: list[Candidate]
-    depth: int
-    network: Network
-    selected: int
-    certified_depth: int | None
-    plain: Network | None
-    selecting: int
-    certifying: int
 
 
 @dataclass
@@ -118,6 +45,9 @@ class DepthSearch:
         folder: where trainings keep their checkpoints; a search that is run again continues there.
         progress: see :func:`node_oc.fit`.
         fabric: see :func:`node_oc.fit`.
+
+    Raises:
+        ConfigError: a problem with a price of its own, and ``auto``.
     """
 
     problem: Problem
@@ -131,6 +61,9 @@ class DepthSearch:
     fabric: Fabric | None = None
 
     def __post_init__(self) -> None:
+        if self.auto and self.problem.group_price:
+            raise ConfigError("problem.group_price", got=self.problem.group_price, expected="0 with auto=True",
+                              do="Pass auto=False to keep this price.")  # fmt: skip
         self.fabric = self.fabric or make_fabric(self.training)
         self.selecting, self.certifying = self._halves()
 
@@ -142,7 +75,8 @@ class DepthSearch:
         self.budget = Budget.against(self.search.budget, self.split.task, self.reference_loss)
         priced = self._raise_price()
         inside = [entry for entry in priced if entry.inside]
-        source = inside[-1].network if inside else network
+        # The shortest network inside the budget, the dearest of those: a warm start may wake steps again.
+        source = min(reversed(inside), key=lambda entry: len(entry.sparse.awake)).network if inside else network
         tried: dict[int, Candidate] = {}
         selected = self._bisect(source, tried)
         within = None if selected is None else tried[selected]
@@ -236,7 +170,7 @@ class DepthSearch:
                 loss = sample_losses(candidate.network, self.certifying, self.split.task)
                 d = self.budget.paired(loss, reference)
                 certificate = certify(d, self.budget.limit, self.search.confidence, *self.budget.range)
-                candidate = Candidate(**{**candidate.__dict__, "certificate": certificate})
+                candidate = replace(candidate, certificate=certificate)
                 going = certificate.holds
             out.append(candidate)
         return out[::-1]
