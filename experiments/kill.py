@@ -29,10 +29,10 @@ def command(verb: str, *arguments: str) -> list[str]:
     return [sys.executable, "-c", "from node_oc.cli import main; main()", verb, *arguments]
 
 
-def start(folder: Path) -> subprocess.Popen[bytes]:
-    """Start a small run of the spirals."""
+def run(folder: Path) -> list[str]:
+    """A small run of the spirals; whatever a killed one left in the folder is replaced."""
     sets = [word for setting in SETTINGS for word in ("--set", setting)]
-    return subprocess.Popen(command("run", "spirals", "--out", str(folder), *sets), stdout=subprocess.DEVNULL)
+    return command("run", "spirals", "--out", str(folder), "--overwrite", *sets)
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
@@ -49,24 +49,23 @@ def main() -> None:
     draw = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
-        begun = time.monotonic()
-        if start(root / "whole").wait() != 0:
+        clock = time.monotonic()
+        if subprocess.run(run(root / "whole"), stdout=subprocess.DEVNULL, check=False).returncode != 0:
             sys.exit("the uninterrupted run failed")
-        seconds = time.monotonic() - begun
+        seconds = time.monotonic() - clock
         want = fingerprint(root / "whole")
         print(f"uninterrupted: {seconds:.1f} s, {len(want)} networks")
         wrong = 0
         for kill in range(arguments.kills):
             folder = root / f"killed-{kill}"
-            process = start(folder)
+            process = subprocess.Popen(run(folder), stdout=subprocess.DEVNULL)
             moment = draw.uniform(0, seconds)
             time.sleep(moment)
             process.send_signal(signal.SIGKILL)
             process.wait()
-            if (folder / "run.json").exists() and (folder / "config.toml").exists():
-                resumed = subprocess.run(command("resume", str(folder)), stdout=subprocess.DEVNULL, check=False)
-            else:  # killed before there was anything to resume
-                resumed = subprocess.run(start(folder).args, stdout=subprocess.DEVNULL, check=False)
+            begun = (folder / "config.toml").exists()  # killed before that there is nothing to resume
+            again = command("resume", str(folder)) if begun else run(folder)
+            resumed = subprocess.run(again, stdout=subprocess.DEVNULL, check=False)
             same = resumed.returncode == 0 and fingerprint(folder) == want
             wrong += not same
             print(f"killed after {moment:5.1f} s: {'equal to the bit' if same else 'DIFFERENT'}", flush=True)
