@@ -151,17 +151,15 @@ def neighbour(record: Record) -> str:
     layers = found["plain"]["layers"]
     told = (f"A plain network of {_layers(layers)}, trained from the start at that depth, reaches a test "
             f"{plain['name']} of {write(plain['value'])}, the cropped one {write(cropped['value'])}. ")  # fmt: skip
-    mine, other = float(cropped["value"]), float(plain["value"])
-    if not math.isfinite(mine - other):
-        return told + "They cannot be compared."
-    if plain["name"] == "accuracy":
-        ahead, behind = other > mine + budget, mine > other + budget
-    else:
-        ahead, behind = other * (1 + budget) < mine, mine * (1 + budget) < other
-    if ahead:
-        return told + "On these data the plain one is better by more than the budget: the stage costs did not pay here."
-    if behind:
-        return told + "On these data the cropped one is better by more than the budget: the deep training paid here."
+    other = record.get("neighbour")
+    if not isinstance(other, float) or not math.isfinite(other):
+        return told + "They cannot be compared on validation data."
+    if other < -budget:
+        return (
+            told + "On validation data the plain one is better by more than the budget: one deep training did not pay."
+        )
+    if other > budget:
+        return told + "On validation data the cropped one is better by more than the budget."
     return told + "They differ by no more than the budget: the deep training gave the depth, not a better network."
 
 
@@ -180,7 +178,7 @@ def answers(record: Record) -> list[tuple[str, str]]:
         )
     for kind, errors in record["parity"].items():
         worst = max((value for value in errors.values()), default=None)
-        out.append((f"{kind.upper()} parity", f"largest difference {number(worst, 2)} of the largest logit, "
+        out.append((f"{kind.upper()} parity", f"largest difference {number(worst, 2)} of the largest output, "
                     f"batches of {', '.join(errors)}."))  # fmt: skip
     return out
 

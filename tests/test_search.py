@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -163,3 +164,16 @@ def test_regression_budget_is_relative_and_cut_at_the_reference_quantile() -> No
     assert budget.limit == 0
     assert budget.range[0] <= d.min()
     assert d.max() <= budget.range[1]
+
+
+def test_where_the_first_price_is_too_dear_lower_ones_are_tried(split: Split) -> None:
+    class Dear(DepthSearch):
+        def _at_price(self, price: float, start: Network) -> object:  # type: ignore[override]
+            asked.append((price, start is self.reference))
+            return SimpleNamespace(inside=price < 0.005, network=network(2), sparse=SimpleNamespace(awake=(0, 1)))
+
+    asked: list[tuple[float, bool]] = []
+    search = Dear(Problem.classification(2), split, OPTIONS)
+    search.reference = network(2)
+    assert [entry.inside for entry in search._raise_price()] == [True, False, False]  # by rising price
+    assert asked == [(0.03, True), (0.01, True), (0.003, True)]

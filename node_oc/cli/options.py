@@ -27,7 +27,7 @@ BudgetOption = Annotated[
 ]
 Certify = Annotated[bool, typer.Option("--certify", help="Report the certified depth as the depth.")]
 Out = Annotated[Path | None, typer.Option(help="Directory to write; runs/NAME by default.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in that directory.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier call wrote there.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The directory of a run.")]
 Which = Annotated[str, typer.Option(help="Which network of the run: full, priced, cropped or plain.")]
 Stem = Annotated[Path | None, typer.Option(help="Where to write, without ending; beside the network by default.")]

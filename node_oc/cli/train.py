@@ -92,6 +92,9 @@ def _configure(
         raise ConfigError("what to run", got="no name and no --data",
                           expected=f"one of {', '.join(PRESETS)}, a TOML file, or --data FILE --target COLUMN",
                           do="Try `node-oc run spirals`.")  # fmt: skip
+    if data is not None and name in PRESETS and PRESETS[name]["data"]["source"] != "idx":
+        raise ConfigError("--data", got=f"{data} with the built-in run {name}",
+                          expected="one of the two", do="Leave the name out.")  # fmt: skip
     if target is not None:
         overrides["data.target"] = target
     if task is not None:

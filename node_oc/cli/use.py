@@ -83,7 +83,7 @@ def crop(
 
     config = pipeline.read_config(folder)
     small = cut(pipeline.read_network(folder, which or ("priced" if depth is None else "full")), depth=depth)
-    stem = out or folder / f"cropped-{small.depth}"
+    stem = out or folder / ("awake" if depth is None else f"cropped-{small.depth}")
     refuse_existing(Path(f"{stem}.json"), overwrite)
     split = pipeline.load_split(config)
     before = _accuracy(small, split)
@@ -108,6 +108,7 @@ def export(
     stem = _stem(model, which)
     read = load_model(stem)
     target = out or stem
+    target.parent.mkdir(parents=True, exist_ok=True)
     for ending in (".onnx", ".pt2", *((".json",) if target != stem else ())):
         refuse_existing(Path(f"{target}{ending}"), overwrite)
     # Any rows trace the same program; the mean and points around it are what the model was made for.
@@ -118,7 +119,7 @@ def export(
     for path, what in written.files.items():
         print(f"{path}: {what}")
     if written.parity:
-        print("ONNX against torch, largest difference over the largest logit: "
+        print("ONNX against torch, largest difference over the largest output: "
               + ", ".join(f"{v:.1e} at batch {b}" for b, v in written.parity.items()))  # fmt: skip
 
 
@@ -157,13 +158,18 @@ def predict(
 
 
 def _stem(model: Path, which: str) -> Path:
-    return (
-        model / which
-        if model.is_dir()
-        else model.with_suffix("")
-        if model.suffix in (".json", ".safetensors")
-        else model
-    )
+    """The model's path without ending, of a run or of a file."""
+    from node_oc.errors import StoreError
+
+    if model.suffix in (".json", ".safetensors"):
+        return model.with_suffix("")
+    stem = model / which if model.is_dir() else model
+    if not Path(f"{stem}.json").exists():
+        have = sorted(path.stem for path in model.glob("*.safetensors")) if model.is_dir() else []
+        raise StoreError(str(model), got=f"no model {which!r}; there is {', '.join(have) or 'none'}",
+                         expected="a finished run or a model file",
+                         do="Finish the run with `node-oc resume`, or choose another --which.")  # fmt: skip
+    return stem
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:

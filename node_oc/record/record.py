@@ -22,7 +22,7 @@ from node_oc.inference import Model
 from node_oc.measuring import measure
 from node_oc.problem.cost import SoftCrossEntropy
 from node_oc.problem.ocp import Problem
-from node_oc.record.verdict import effort, verdict
+from node_oc.record.verdict import effort, neighbour, verdict
 from node_oc.search import Candidate, Found
 from node_oc.trajectory.rollout import rollout
 
@@ -57,14 +57,16 @@ def make_record(
         "config": config.model_dump(mode="json"),
         "data": {"task": split.task, "classes": list(split.classes), "features": split.inputs,
                  "train": len(split.train), "val": len(split.val), "test": len(split.test)},
-        "verdict": verdict(found, split, networks, effort(found, work)),
+        "verdict": verdict(found, split, networks, effort(found, work), config.search.heal,
+                           config.problem.stage_weight > 0),
         "depth": {
             "N": found.reference.depth, "depth": found.depth, "selected": found.selected,
             "certified": found.certified_depth, "entry_accuracy": on_test.entry_accuracy,
             "entry_distance": on_train.turnpike.entry if on_train.turnpike else None,
         },
         "models": _models(networks, split, losses),
-        "budget": {"budget": budget, "limit": found.budget.limit, "confidence": config.search.confidence,
+        "budget": {"budget": budget, "limit": found.budget.limit,
+                   "ceiling": found.budget.ceiling, "confidence": config.search.confidence,
                    "selecting": found.selecting, "certifying": found.certifying},
         "prices": [
             {"price": p.sparse.price, "awake": list(p.sparse.awake), "zero": p.network.depth - len(p.sparse.awake),
@@ -75,6 +77,7 @@ def make_record(
         "disagreement": disagreement(found.reference, found.network, split.test) if classify else None,
         "profile": {"train": _profile(on_train), "test": _profile(on_test), "cropped_test": _profile(cropped),
                     "control": list(on_test.profile.control)},
+        "neighbour": neighbour(found, split),
         "turnpike": {"found": bool(on_train.turnpike and on_train.turnpike.found),
                      "sentence": f"On training data: {on_train.sentence}"},
         "plane": _plane(found, problem, split) if classify and split.inputs == 2 else None,
@@ -97,7 +100,7 @@ def interval(losses: NDArray[np.float64], task: str, confidence: float = 0.95) -
         wilson = binomtest(right, n).proportion_ci(confidence, method="wilson")
         return {"name": "accuracy", "value": right / n, "low": float(wilson.low), "high": float(wilson.high)}
     half = 1.96 * float(losses.std(ddof=1)) / math.sqrt(n) if n > 1 else math.inf
-    return {"name": "loss", "value": mean, "low": mean - half, "high": mean + half}
+    return {"name": "loss", "value": mean, "low": max(0.0, mean - half), "high": mean + half}
 
 
 def _models(networks: dict[str, Network], split: Split, losses: dict[str, NDArray]) -> list[dict[str, Any]]:

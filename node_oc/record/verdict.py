@@ -11,35 +11,55 @@ from node_oc.discretization.network import Network
 from node_oc.search import Found
 
 
-def verdict(found: Found, split: Split, networks: dict[str, Network], work: dict[str, Any]) -> str:
-    """The answer in words, the unflattering parts included; what is compared is compared on validation data."""
+def verdict(
+    found: Found,
+    split: Split,
+    networks: dict[str, Network],
+    work: dict[str, Any],
+    healed: bool = True,
+    staged: bool = True,
+) -> str:
+    """The answer in words, the unflattering parts included; what is compared is compared on validation data.
+
+    Args:
+        found: the answer of the search.
+        split: the samples.
+        networks: "full", "cropped" and, where there is one, "plain".
+        work: "ours" and "sweep", see :func:`sweep_work`.
+        healed: whether candidates were healed.
+        staged: whether the reference was trained with stage costs.
+    """
+    cut = "cut there and healed" if healed else "cut there, not healed,"
     n, depth = found.reference.depth, found.depth
     loss = {key: sample_losses(network, split.val, split.task) for key, network in networks.items()}
     limit = found.budget.limit
     worse = float(found.budget.paired(loss["cropped"], loss["full"]).mean())
-    if found.network is found.reference:
+    if found.network is found.reference and found.selected < n:
+        text = (f"{found.selected} of {n} layers stay within the budget on the selecting half, but no shallower depth "
+                f"is certified: keep all {n} layers, or give more validation data.")  # fmt: skip
+    elif found.network is found.reference:
         text = f"No shallower network stayed within the budget: keep all {n} layers, or allow more."
     elif split.task == "classification":
         change = f"loses {100 * worse:.2f} points" if worse > 0 else f"gains {-100 * worse + 0:.2f} points"
-        text = f"This network needs {depth} of its {n} layers: cut there and healed it {change} on validation data."
+        text = f"This network needs {depth} of its {n} layers: {cut} it {change} on validation data."
     else:
         ratio = loss["cropped"].mean() / loss["full"].mean() - 1
-        text = f"This network needs {depth} of its {n} layers: cut there its loss changes by {100 * ratio:+.1f} %."
+        text = (f"This network needs {depth} of its {n} layers: {cut} its loss (squared error of the standardised "
+                f"target) changes by {100 * ratio:+.1f} % on validation data.")  # fmt: skip
     if depth == 0:
         text += " Lift and head alone are enough: a linear model would have done."
     text += " " + _certificate_sentence(found)
     if split.task == "classification" and 1 / found.selecting > found.budget.budget:
         text += (f" {found.selecting} validation points cannot resolve a budget of {found.budget.budget:g}: one point "
                  f"is {1 / found.selecting:.3f}.")  # fmt: skip
+    pay = f"{'the stage costs did not pay here, and ' if staged else ''}a sweep of small networks is the better idea."
     if "plain" in loss:
         better = float(found.budget.paired(loss["plain"], loss["cropped"]).mean())
         if split.task == "classification" and better < -limit:
-            text += (f" A plain network of {depth} layers is better by {-100 * better:.2f} points: the stage costs did "
-                     "not pay here, and a sweep of small networks is the better idea.")  # fmt: skip
+            text += (f" A plain network of {depth} layers is better by {-100 * better:.2f} points: {pay}")  # fmt: skip
         elif split.task == "regression" and loss["plain"].mean() < (1 - found.budget.budget) * loss["cropped"].mean():
-            text += (f" A plain network of {depth} layers has a smaller loss: the stage costs did not pay here, and a "
-                     "sweep of small networks is the better idea.")  # fmt: skip
-    if work["ours"] and work["sweep"] < work["ours"]:
+            text += (f" A plain network of {depth} layers has a smaller loss: {pay}")  # fmt: skip
+    if depth and work["ours"] and work["sweep"] < work["ours"]:
         text += (f" A sweep of plain networks (1, 2, 4, .. layers, then bisection) that ends at {depth} would have "
                  f"taken about {work['sweep'] / work['ours']:.1f} of this run's work.")  # fmt: skip
     return text
@@ -89,3 +109,15 @@ def effort(found: Found, work: list[dict[str, Any]]) -> dict[str, float | None]:
     plain = [entry for entry in work if not entry["training"].startswith("plain")]
     ours = sum(entry["layer_steps"] for entry in plain) / whole if whole else None
     return {"ours": ours, "sweep": sweep_work(max(1, found.depth))}
+
+
+def neighbour(found: Found, split: Split) -> float | None:
+    """Mean paired loss of the plain network against the cropped one on validation data; None without a plain one.
+
+    Below minus the budget the plain network is better by more than the budget, above it the cropped one. Relative
+    to the cropped network's loss in regression.
+    """
+    if found.plain is None:
+        return None
+    plain, cropped = (sample_losses(network, split.val, split.task).mean() for network in (found.plain, found.network))
+    return float(plain - cropped) if split.task == "classification" else float(plain / max(cropped, 1e-12) - 1)

@@ -27,6 +27,7 @@ from node_oc.training.heal import heal
 from node_oc.training.loop import Plan, Progress, fit, make_fabric
 
 PRICES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # lambda, raised until the budget is left
+LOWER = (0.01, 0.003, 0.001)  # tried in turn where the first of those is too dear: a loss on another scale
 PRICED = 0.2  # share of the updates of one training that a warm-started price takes
 LEAST_HALF = 1000  # points; a smaller half cannot certify anything useful
 
@@ -111,23 +112,36 @@ class DepthSearch:
         return self.budget.paired(loss, self.reference_loss)
 
     def _raise_price(self) -> list[Priced]:
-        """Raise the price from a warm start until the unhealed network leaves the budget."""
-        prices = PRICES if self.auto else (self.problem.group_price,) if self.problem.group_price else ()
-        updates = training_updates(self.training, len(self.split.train))
-        current, tried = self.reference, []
-        for price in prices:
-            current = copy.deepcopy(current)
-            sparse = sparsify(
-                current, self.problem.priced(price), self.split.train, self.training,
-                updates=max(2, round(PRICED * updates)), name=f"price-{price:g}",
-                folder=self.folder, progress=self.progress, fabric=self.fabric,
-            )  # fmt: skip
-            loss = sample_losses(current, self.selecting, self.split.task)
-            excess = float(self.budget.paired(loss, self.reference_loss).mean())
-            tried.append(Priced(sparse, current, float(loss.mean()), excess, excess <= self.budget.limit))
-            if not tried[-1].inside or not sparse.awake:
+        """Raise the price from a warm start until the unhealed network leaves the budget; by rising price."""
+        if not self.auto:
+            price = self.problem.group_price
+            return [self._at_price(price, self.reference)] if price else []
+        tried: list[Priced] = []
+        current = self.reference
+        for price in PRICES:
+            tried.append(self._at_price(price, current))
+            current = tried[-1].network
+            if not tried[-1].inside or not tried[-1].sparse.awake:
                 break
+        if not tried[0].inside:
+            for price in LOWER:
+                tried.insert(0, self._at_price(price, self.reference))
+                if tried[0].inside:
+                    break
         return tried
+
+    def _at_price(self, price: float, start: Network) -> Priced:
+        """Train a copy of ``start`` at one price and measure it on the selecting half."""
+        network = copy.deepcopy(start)
+        updates = training_updates(self.training, len(self.split.train))
+        sparse = sparsify(
+            network, self.problem.priced(price), self.split.train, self.training,
+            updates=max(2, round(PRICED * updates)), name=f"price-{price:g}",
+            folder=self.folder, progress=self.progress, fabric=self.fabric,
+        )  # fmt: skip
+        loss = sample_losses(network, self.selecting, self.split.task)
+        excess = float(self.budget.paired(loss, self.reference_loss).mean())
+        return Priced(sparse, network, float(loss.mean()), excess, excess <= self.budget.limit)
 
     def _bisect(self, source: Network, tried: dict[int, Candidate]) -> int | None:
         """The smallest M whose healed crop is within the budget, None if none is; fills ``tried``.

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ from node_oc.training.method import Info, Method, awake_parameters
 from node_oc.trajectory.rollout import rollout
 
 Progress = Callable[[str, int, int, Info], None]
+EXPLODED = 1e6  # times the smallest J seen (1 at least): training has diverged, finite or not
 RECORDS = 200  # lines of history that a training leaves, about
 
 
@@ -90,7 +94,9 @@ def fit(
         The average of the iterates by parameter name where the plan asks for one, otherwise the weights.
 
     Raises:
-        DivergenceError: J or a gradient left the finite numbers; the last good checkpoint is kept.
+        DivergenceError: J or a gradient left the finite numbers, or J exploded; the last good checkpoint is
+            kept.
+        KeyboardInterrupt: after Ctrl-C, at the end of the update that was under way, with a checkpoint.
         StoreError: the folder holds another training, or a damaged checkpoint.
     """
     options, plan = options or TrainingSection(), plan or Plan()
@@ -121,21 +127,33 @@ def fit(
         })  # fmt: skip
 
     averaging = updates - max(1, round(plan.average * updates)) if plan.average else updates
-    for update in range(first, updates):
-        chosen = batch_indices(update, len(x), options.batch, options.seed, plan.name)
-        mine = slice(fabric.global_rank, None, fabric.world_size)
-        batch = (x[mine], y[mine]) if chosen is None else (x[chosen[mine]], y[chosen[mine]])
-        info = method.step(update, *batch)
-        if not (math.isfinite(info.objective) and math.isfinite(info.gradient_norm)):
-            raise _diverged(network, batch[0], plan, update, info, options)
-        if update >= averaging:
-            torch._foreach_lerp_(list(average.values()), list(weights.values()), 1 / (update - averaging + 1))
-        if (update + 1) % max(1, updates // RECORDS) == 0:
-            store.record({"training": plan.name, "update": update + 1, **asdict(info)})
-        if progress:
-            progress(plan.name, update + 1, updates, info)
-        if store.due(options.checkpoint_seconds) and update + 1 < updates:
-            save(update + 1)
+    if first == 0:
+        save(0)
+    ceiling = math.inf
+    with _deferred_interrupt() as interrupted:
+        for update in range(first, updates):
+            chosen = batch_indices(update, len(x), options.batch, options.seed, plan.name)
+            mine = slice(fabric.global_rank, None, fabric.world_size)
+            batch = (x[mine], y[mine]) if chosen is None else (x[chosen[mine]], y[chosen[mine]])
+            info = method.step(update, *batch)
+            if not (info.objective < ceiling and math.isfinite(info.gradient_norm)):
+                raise _diverged(network, batch[0], plan, update, info.objective, options)
+            ceiling = min(ceiling, EXPLODED * max(1.0, abs(info.objective)))
+            if update >= averaging:
+                torch._foreach_lerp_(list(average.values()), list(weights.values()), 1 / (update - averaging + 1))
+            if (update + 1) % max(1, updates // RECORDS) == 0:
+                store.record({"training": plan.name, "update": update + 1, **asdict(info)})
+            if progress:
+                progress(plan.name, update + 1, updates, info)
+            if interrupted() or (store.due(options.checkpoint_seconds) and update + 1 < updates):
+                # The weights that this update made have not been used yet: a bad checkpoint would be for ever.
+                with torch.no_grad():
+                    objective = float(problem.evaluate(rollout(network, batch[0]), batch[1]).total)
+                if not objective < ceiling:
+                    raise _diverged(network, batch[0], plan, update, objective, options)
+                save(update + 1)
+            if interrupted():
+                raise KeyboardInterrupt
     if first < updates:
         save(updates)
     fabric.barrier()
@@ -144,29 +162,44 @@ def fit(
 
 
 def _identity(network: Network, problem: Problem, part: Part, options: TrainingSection, plan: Plan) -> dict[str, Any]:
-    """What must agree between a checkpoint and the training that reads it; sums stand for the arrays."""
+    """What must agree between a checkpoint and the training that reads it; weighted sums stand for the arrays."""
+    place = torch.arange(1, len(part) + 1, dtype=torch.float64, device=part.x.device)
     return {
         "network": network.spec(),
         "weights at the start": sum(float(p.detach().double().sum()) for p in network.parameters()),
         "problem": repr(problem),
-        "data": [len(part), float(part.x.double().sum()), float(part.y.double().sum())],
+        "data": [float(values.double().reshape(len(part), -1).sum(1) @ place) for values in (part.x, part.y)],
         "training options": options.model_dump(exclude={"checkpoint_seconds", "accelerator"}),
         "plan": asdict(plan),
     }
 
 
+@contextmanager
+def _deferred_interrupt() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C ends the training after the update that is under way, so that what is saved is whole."""
+    if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
+        yield lambda: False
+        return
+    asked: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: asked.append(number))
+    try:
+        yield lambda: bool(asked)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _diverged(
-    network: Network, x: Tensor, plan: Plan, update: int, info: Info, options: TrainingSection
+    network: Network, x: Tensor, plan: Plan, update: int, objective: float, options: TrainingSection
 ) -> DivergenceError:
-    """Name the first layer whose state is not finite."""
+    """Name the first layer whose state is not finite, or the one whose state is largest."""
     with torch.no_grad():
-        states = rollout(network, x).states
-    bad = next((k for k, state in enumerate(states) if not bool(state.isfinite().all())), None)
-    where = "the states are finite, a gradient is not" if bad is None else f"the state of layer {bad} is not finite"
+        largest = [float(state.abs().max()) for state in rollout(network, x).states]
+    bad = next((k for k, size in enumerate(largest) if not math.isfinite(size)), None)
+    top = max(range(len(largest)), key=largest.__getitem__)
+    where = f"the largest is {largest[top]:.1e}, in layer {top}" if bad is None else f"layer {bad} is not finite"
     return DivergenceError(
-        f"training {plan.name!r}, update {update}",
-        got=f"J = {info.objective}, gradient norm {info.gradient_norm}; {where}",
-        expected="finite numbers",
+        f"training {plan.name!r}, update {update}", got=f"J = {objective}; of the states, {where}",
+        expected="finite numbers that do not explode",
         do=f"Lower training.learning_rate (now {options.learning_rate}) or training.clip (now {options.clip}), or "
         "check the scale of the features. The last good checkpoint is kept.",
     )  # fmt: skip

@@ -131,6 +131,7 @@ def test_crop_heals_and_export_writes_files_that_agree(
         (["run", "spirals", "--set", "trainin.epochs=3"], ["training.epochs"]),
         (["run", "spirals", "--set", "training.epochs=-3"], ["training.epochs", "-3"]),
         (["run", "spirals", "--budget", "2"], ["search.budget"]),
+        (["run", "digits", "--data", "x.csv", "--target", "y"], ["built-in run digits"]),
         (["run", "--data", "missing.csv", "--target", "y"], ["missing.csv"]),
         (["resume", "nowhere"], ["nowhere"]),
         (["diagnose", "nowhere"], ["nowhere"]),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from node_oc.errors import DivergenceError, StoreError
 from node_oc.problem import Problem, SoftCrossEntropy, TorchLoss
 from node_oc.system import DenseSystem
 from node_oc.training.batches import batch_indices, training_updates
+from node_oc.training.checkpoint import read_weights
 from node_oc.training.loop import Plan, fit
 from node_oc.trajectory import rollout
 
@@ -124,6 +127,39 @@ def test_divergence_names_the_layer_and_keeps_the_last_good_checkpoint(tmp_path:
         net.system.steps[3].outer.bias.fill_(3.4e38)
     with pytest.raises(DivergenceError, match="layer 4 is not finite"):
         fit(net, PROBLEM, PART, options)
+
+
+def test_an_explosion_is_noticed_while_the_numbers_are_finite(tmp_path: Path) -> None:
+    options = OPTIONS.model_copy(update={"learning_rate": 1e8, "checkpoint_seconds": 0.0})
+    with pytest.raises(DivergenceError, match=r"the largest is .* in layer \d"):
+        fit(network(), PROBLEM, PART, options, folder=tmp_path)
+    spec, good, update = read_weights(tmp_path)  # the checkpoint that was kept can be used
+    net = Network.from_spec(spec)
+    net.load_state_dict(good)
+    assert PROBLEM.evaluate(rollout(net, PART.x), PART.y).total < 1e6
+    assert update >= 0
+
+
+def test_ctrl_c_saves_the_update_that_was_under_way(tmp_path: Path) -> None:
+    def press(name: str, done: int, updates: int, info: object) -> None:
+        if done == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    options = OPTIONS.model_copy(update={"checkpoint_seconds": 3600.0})
+    with pytest.raises(KeyboardInterrupt):
+        fit(network(), PROBLEM, PART, options, folder=tmp_path / "a", progress=press)
+    assert read_weights(tmp_path / "a")[2] == 5
+    assert signal.getsignal(signal.SIGINT) is before
+    fit(resumed := network(), PROBLEM, PART, options, folder=tmp_path / "a")
+    fit(whole := network(), PROBLEM, PART, options, folder=tmp_path / "b")
+    assert same(weights(resumed), weights(whole))
+
+
+def test_a_permuted_training_set_is_another_one(tmp_path: Path) -> None:
+    fit(network(), PROBLEM, PART, OPTIONS, folder=tmp_path)
+    with pytest.raises(StoreError, match="another training"):
+        fit(network(), PROBLEM, Part(PART.x.flip(0), PART.y.flip(0)), OPTIONS, folder=tmp_path)
 
 
 def test_sleeping_steps_are_not_touched() -> None:
