@@ -54,7 +54,7 @@ def record(task: str = "classification", classes: int = 2, N: int = 20, M: int =
         "config": {"data": {"source": "spirals" if two else "table", "seed": 0, "drop": []},
                    "system": {"depth": N, "width": 8, "lift": "pad" if two else "linear", "step": 1.0},
                    "problem": {"eps": 0.05, "stage_weight": 1.0, "price": "auto"},
-                   "search": {"budget": 0.005, "confidence": 0.95, "certify": False}},
+                   "search": {"budget": 0.005, "confidence": 0.95, "certify": False, "heal": True}},
         "data": {"task": task, "classes": names, "features": 2 if two else 64, "train": 1000, "val": 10000,
                  "test": 10000},
         "verdict": f"{M} of {N} layers are enough: the cropped network is within the budget of the full one.",

@@ -110,7 +110,7 @@ def _series(ax: Axes, record: Record, scale: _Scale) -> None:
     if candidates:
         depths = [c["depth"] for c in candidates]
         raw, healed = scale([c["raw"] for c in candidates]), scale([c["excess"] for c in candidates])
-        done = "cropped and healed" if record["config"].get("search", {}).get("heal", True) else "cropped, not healed"
+        done = "cropped and healed" if record["config"]["search"]["heal"] else "cropped, not healed"
         ax.vlines(depths, np.minimum(raw, healed), np.maximum(raw, healed), color=CUT, lw=1, zorder=2)
         ax.plot(depths, raw, "D", mfc="white", mec=CUT, mew=1.3, ms=5.5, gid="raw", zorder=3,
                 label="cropped, before healing")  # fmt: skip

@@ -32,7 +32,6 @@ def verdict(
     cut = "cut there and healed" if healed else "cut there, not healed,"
     n, depth = found.reference.depth, found.depth
     loss = {key: sample_losses(network, split.val, split.task) for key, network in networks.items()}
-    limit = found.budget.limit
     worse = float(found.budget.paired(loss["cropped"], loss["full"]).mean())
     if found.network is found.reference and found.selected < n:
         text = (f"{found.selected} of {n} layers stay within the budget on the selecting half, but no shallower depth "
@@ -52,13 +51,11 @@ def verdict(
     if split.task == "classification" and 1 / found.selecting > found.budget.budget:
         text += (f" {found.selecting} validation points cannot resolve a budget of {found.budget.budget:g}: one point "
                  f"is {1 / found.selecting:.3f}.")  # fmt: skip
-    pay = f"{'the stage costs did not pay here, and ' if staged else ''}a sweep of small networks is the better idea."
-    if "plain" in loss:
-        better = float(found.budget.paired(loss["plain"], loss["cropped"]).mean())
-        if split.task == "classification" and better < -limit:
-            text += (f" A plain network of {depth} layers is better by {-100 * better:.2f} points: {pay}")  # fmt: skip
-        elif split.task == "regression" and loss["plain"].mean() < (1 - found.budget.budget) * loss["cropped"].mean():
-            text += (f" A plain network of {depth} layers has a smaller loss: {pay}")  # fmt: skip
+    difference = neighbour(found, split)
+    if difference is not None and difference < -found.budget.budget:
+        by = f"by {-100 * difference:.2f} {'points' if split.task == 'classification' else '% of the loss'}"
+        pay = "the stage costs did not pay here, and " if staged else ""
+        text += f" A plain network of {depth} layers is better {by}: {pay}a sweep of small networks is the better idea."
     if depth and work["ours"] and work["sweep"] < work["ours"]:
         text += (f" A sweep of plain networks (1, 2, 4, .. layers, then bisection) that ends at {depth} would have "
                  f"taken about {work['sweep'] / work['ours']:.1f} of this run's work.")  # fmt: skip

@@ -145,14 +145,15 @@ def fit(
                 store.record({"training": plan.name, "update": update + 1, **asdict(info)})
             if progress:
                 progress(plan.name, update + 1, updates, info)
-            if interrupted() or (store.due(options.checkpoint_seconds) and update + 1 < updates):
+            stop = interrupted()  # asked once: what comes later waits for the next update
+            if stop or (store.due(options.checkpoint_seconds) and update + 1 < updates):
                 # The weights that this update made have not been used yet: a bad checkpoint would be for ever.
                 with torch.no_grad():
                     objective = float(problem.evaluate(rollout(network, batch[0]), batch[1]).total)
                 if not objective < ceiling:
                     raise _diverged(network, batch[0], plan, update, objective, options)
                 save(update + 1)
-            if interrupted():
+            if stop:
                 raise KeyboardInterrupt
     if first < updates:
         save(updates)
