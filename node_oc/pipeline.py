@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from node_oc import data, store
 from node_oc.config import Config
 from node_oc.data.split import Split
+from node_oc.diagnosis.loss import outputs
 from node_oc.discretization import TABLEAUS, DepthGrid, Network
 from node_oc.errors import StoreError
 from node_oc.exporting import export, load_model, save_model
 from node_oc.inference import Model
-from node_oc.plots import draw_all
+from node_oc.plots import draw_all, draw_rivals
 from node_oc.problem.cost import SoftCrossEntropy, SquaredError
 from node_oc.problem.ocp import Problem
-from node_oc.record import make_record
+from node_oc.record import make_comparison, make_record
 from node_oc.report import write_report
-from node_oc.search import DepthSearch
-from node_oc.system import DenseSystem
+from node_oc.search import DepthSearch, Protocol, Rivals
+from node_oc.system import make_system
 from node_oc.training.batches import derived_generator
 from node_oc.training.checkpoint import CHECKPOINT, read_weights, training_work
 from node_oc.training.heal import heal
 from node_oc.training.loop import Progress, make_fabric
 
 Record = dict[str, Any]
-RUN, CONFIG, TRAININGS = "run.json", "config.toml", "trainings"
+RUN, CONFIG, TRAININGS, COMPARE = "run.json", "config.toml", "trainings", "compare"
+PLAIN_DEPTHS = (1, 2, 3, 4, 6, 8, 12)  # of the networks that a run is compared with; N comes last
 
 
 def load_split(config: Config) -> Split:
@@ -44,11 +47,8 @@ def make_network(config: Config, split: Split, depth: int | None = None, name: s
     """An untrained network of the configured kind; its weights depend on the seed, the name and the depth."""
     c = config.system
     depth = c.depth if depth is None else depth
-    system = DenseSystem(
-        split.inputs, split.outputs, depth=depth, width=c.width, hidden=c.hidden, activation=c.activation,
-        lift=c.lift, head=c.head, row_norm=c.row_norm,
-        generator=derived_generator(config.training.seed, "weights", name, depth),
-    )  # fmt: skip
+    generator = derived_generator(config.training.seed, "weights", name, depth)
+    system = make_system(c, split.inputs, split.outputs, depth, generator)
     return Network(system, DepthGrid.uniform(depth, c.step), TABLEAUS[c.table])
 
 
@@ -134,11 +134,60 @@ def read_network(folder: str | Path, which: str = "full") -> Network:
                      do="Continue the run with `node-oc resume`, or choose another network.")  # fmt: skip
 
 
-def heal_network(config: Config, split: Split, network: Network, progress: Progress | None = None) -> None:
-    """Heal a cropped network of a run by its own configuration, in place."""
+def heal_network(
+    config: Config, split: Split, network: Network, full: Network, progress: Progress | None = None
+) -> None:
+    """Heal a cropped network of a run by its own configuration, in place; ``full`` is what it was cropped from."""
     network.system.release_()
     heal(network, make_problem(config, split), split.train, config.training, name=f"heal-{network.depth}",
-         progress=progress)  # fmt: skip
+         teacher=outputs(full, split.train.x).cpu() if config.search.distil else None, progress=progress)  # fmt: skip
+
+
+def compare(
+    folder: str | Path, depths: Sequence[int] | None = None, *, out: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Record:  # fmt: skip
+    """Set a finished run beside what else could have been done; trainings go to RUN/compare and are resumable.
+
+    Args:
+        folder: the directory of the run.
+        depths: layers of plain networks; 1, 2, 3, 4, 6, 8, 12 and N if None.
+        out: where the record and its picture go, without ending; RUN/compare if None.
+        progress: see :func:`node_oc.fit`.
+
+    Returns:
+        The record that the JSON file holds; an empty one in processes other than the first of a distributed run.
+
+    Raises:
+        StoreError: the directory of no finished search, or a damaged file in it.
+        ConfigError: a depth that the run's networks cannot have.
+    """
+    folder, config = Path(folder), read_config(folder)
+    about = store.read_json(folder / RUN)
+    if not about["finished"]:
+        raise StoreError(str(folder), got="a run that is not finished", expected="a finished search",
+                         do=f"Finish it with `node-oc resume {folder}`.")  # fmt: skip
+    if about["only_fit"]:
+        raise StoreError(str(folder), got="a training without a search", expected="a finished search",
+                         do="Use `node-oc run` where you used `node-oc fit`.")  # fmt: skip
+    split, fabric = load_split(config), make_fabric(config.training)
+    protocol = Protocol(make_problem(config, split), split, config.training, config.search, folder / TRAININGS,
+                        progress, fabric)  # fmt: skip
+    full = read_network(folder)
+    protocol.judge_by(full)
+    rivals = Rivals(protocol, lambda depth: make_network(config, split, depth, "plain"), folder=folder / COMPARE)
+    source = read_network(folder, "priced") if (folder / "priced.json").exists() else full
+    ours = rivals.ours(read_network(folder, "cropped"), source, training_work(folder / TRAININGS))
+    wanted = [m for m in PLAIN_DEPTHS if m < full.depth] + [full.depth] if depths is None else depths
+    compared = rivals.compare(ours, wanted)
+    if not fabric.is_global_zero:
+        return {}
+    candidates = store.read_json(folder / "report.json")["candidates"]
+    record = make_comparison(about["name"], compared, protocol, candidates)
+    stem = folder / COMPARE if out is None else Path(out)
+    store.write_json(f"{stem}.json", record)
+    draw_rivals(record, f"{stem}.png")
+    return record
 
 
 def _go(config: Config, split: Split, folder: Path, fabric: Any, progress: Progress | None) -> Record:

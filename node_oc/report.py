@@ -171,7 +171,9 @@ def answers(record: Record) -> list[tuple[str, str]]:
     signs = (("accuracy", depth["entry_accuracy"]), ("distance to the minimisers", depth["entry_distance"]))
     entry = ", ".join(f"by {name} from k = {k} on" for name, k in signs if k is not None) or "none found"
     out = [("Depth", selected), ("Certificate", certified(record)), ("Turnpike", record["turnpike"]["sentence"]),
-           ("Entry", f"{entry}.")]  # fmt: skip
+           ("Entry", f"{entry}."), ("Decay", record["decay"]["sentence"]),
+           ("Counting bound", record["counting"]["sentence"]),
+           ("Dissipativity", record["dissipation"]["sentence"])]  # fmt: skip
     if other is not None:
         out.append(
             ("Disagreement", f"{points(other)} of the test samples get another class than from the full network.")

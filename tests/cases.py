@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from node_oc.discretization import TABLEAUS, DepthGrid, Network, Tableau
 from node_oc.problem import Cost, CrossEntropy, SoftCrossEntropy, SquaredError, TorchLoss
 from node_oc.system import SYSTEMS as REGISTERED
-from node_oc.system import DenseSystem, System
+from node_oc.system import ConvSystem, DenseSystem, System
 
 FEATURES, OUTPUTS, DEPTH = 2, 3, 4
 H = (0.5, 1.0, 0.3, 0.8)
 
 _dense = partial(DenseSystem, FEATURES, OUTPUTS, depth=DEPTH, width=4, hidden=5)
+_conv = partial(ConvSystem, (1, 1, FEATURES), OUTPUTS)
 
 SYSTEMS: dict[str, Callable[[torch.Generator], System]] = {
     "dense-tanh": lambda g: _dense(generator=g),
@@ -26,6 +27,11 @@ SYSTEMS: dict[str, Callable[[torch.Generator], System]] = {
     "dense-tanh-pad-coordinates": lambda g: _dense(lift="pad", head="coordinates", generator=g),
     "dense-relu-pad-free": lambda g: _dense(activation="relu", lift="pad", row_norm=0.0, generator=g),
     "dense-gelu-coordinates": lambda g: _dense(activation="gelu", head="coordinates", row_norm=2.0, generator=g),
+    "conv-two-stages": lambda g: _conv(channels=(5, 6), blocks=(2, 2), generator=g),
+    "conv-empty-stages-free": lambda g: _conv(
+        channels=(2, 3, 4), blocks=(0, 4, 0), activation="gelu", row_norm=0.0, generator=g
+    ),
+    "conv-one-stage-tanh": lambda g: _conv(channels=(3,), blocks=(4,), activation="tanh", generator=g),
     "field": lambda g: Field(torch.sin, DEPTH, OUTPUTS),
     "projecting": lambda g: Projecting((4, 4, 5, 5, 3), OUTPUTS, g),
 }
@@ -47,6 +53,11 @@ def pairs() -> list[tuple[str, str]]:
     """Every system with every table that can step it: several stages need identity skips."""
     plain = {name: all(map((system := build(name)).is_identity, range(system.depth))) for name in SYSTEMS}
     return [(s, t) for s in SYSTEMS for t, table in TABLES.items() if plain[s] or table.stages == 1]
+
+
+def steppable(name: str) -> str:
+    """The richest table that can step a system."""
+    return [table for system, table in pairs() if system == name][-1]
 
 
 def registered() -> list[str]:

@@ -84,7 +84,8 @@ def allowed(key: str) -> str:
         signs = (("≥", "minimum"), (">", "exclusiveMinimum"), ("≤", "maximum"), ("<", "exclusiveMaximum"))
         bounds = ", ".join(f"{sign} {kind[limit]:.15g}" for sign, limit in signs if limit in kind)
         words = kind.get("enum", [kind["const"]] if "const" in kind else [])
-        nature = {"string": "text", "array": "list of text", "boolean": "true, false", "integer": "integer"}
+        of = {"string": "text", "integer": "integers ≥ 1"}[kind.get("items", {}).get("type", "string")]
+        nature = {"string": "text", "array": f"list of {of}", "boolean": "true, false", "integer": "integer"}
         told.append(", ".join(words) or f"{nature.get(kind['type'], kind['type'])} {bounds}".strip())
     return " or ".join(one for one in told if one != "null")
 

@@ -74,6 +74,14 @@ def test_a_better_plain_network_is_named(good: Network) -> None:
     assert "did not pay here" not in say(found(good, good.keep(range(3)), plain=bad))
 
 
+def test_a_reference_worse_than_the_plain_network_is_no_yardstick(good: Network) -> None:
+    bad = network(3)
+    said = say(found(bad, bad.keep([0, 1]), plain=good.keep(range(4))))
+    assert "The full network is worse than a plain one of 2 layers, by " in said
+    assert "believe a sweep" in said
+    assert "is worse than a plain one" not in say(found(good, good.keep([0, 1]), plain=good.keep(range(4))))
+
+
 def test_a_cheaper_sweep_is_named(good: Network) -> None:
     assert "would have taken about 0.5" in say(found(good, good.keep([0])), ours=14.0)
     assert "would have taken" not in say(found(good, good.keep([0])), ours=6.0)
@@ -96,6 +104,8 @@ def test_what_is_not_certified_says_why_and_what_it_takes(good: Network) -> None
 def test_validation_data_that_cannot_resolve_the_budget(good: Network) -> None:
     assert "cannot resolve a budget of 0.005" in say(found(good, good.keep([0]), selecting=50))
     assert "cannot resolve" not in say(found(good, good.keep([0]), selecting=400))
+    nothing = Budget(0.0, "classification")  # asks for as many right answers, which any number of points can tell
+    assert "cannot resolve" not in say(found(good, good.keep([0]), budget=nothing))
 
 
 def test_a_linear_model_would_have_done(good: Network) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +17,7 @@ from node_oc.diagnosis import Budget, sample_losses
 from node_oc.discretization import Network
 from node_oc.errors import ConfigError
 from node_oc.problem import Problem
-from node_oc.search import Candidate, DepthSearch, Found
+from node_oc.search import Candidate, DepthSearch, Found, Protocol
 from node_oc.system import DenseSystem
 
 OPTIONS = TrainingSection(epochs=150, batch=0, learning_rate=5e-3, min_updates=0)
@@ -91,12 +91,12 @@ def test_a_small_validation_set_selects_and_certifies_nothing(split: Split) -> N
     small = Split(split.train, Part(split.val.x[:500], split.val.y[:500]), split.test, split.task, split.classes,
                   split.features, split.x_scale)  # fmt: skip
     search = DepthSearch(Problem.classification(2), small, OPTIONS)
-    assert len(search.selecting) == 500
-    assert search.certifying is None
+    assert len(search.protocol.selecting) == 500
+    assert search.protocol.certifying is None
 
 
 def test_the_halves_are_disjoint_and_fixed(split: Split) -> None:
-    one, two = (DepthSearch(Problem.classification(2), split, OPTIONS) for _ in range(2))
+    one, two = (DepthSearch(Problem.classification(2), split, OPTIONS).protocol for _ in range(2))
     assert one.certifying is not None
     assert torch.equal(one.selecting.x, two.selecting.x)
     both = torch.cat([one.selecting.x, one.certifying.x])
@@ -107,7 +107,9 @@ def test_a_fixed_price_is_the_only_one_and_price_zero_none(split: Split) -> None
     for price, want in ((0.3, [0.3]), (0.0, [])):
         section = SearchSection(heal=False, plain=False)
         search = DepthSearch(Problem.classification(2).priced(price), split, OPTIONS, section, auto=False)
-        assert [p.sparse.price for p in search.run(network(3)).priced] == want
+        found = search.run(network(3))
+        assert [p.sparse.price for p in found.priced] == want
+        assert all(c.raw == c.excess for c in found.candidates)  # not healed
 
 
 def test_a_price_of_ones_own_is_not_silently_replaced(split: Split) -> None:
@@ -129,30 +131,39 @@ def test_a_finished_search_is_read_from_its_folder(split: Split, tmp_path: Path)
     assert all(torch.equal(a, b) for a, b in pairs)
 
 
-class Scripted(DepthSearch):
-    """A search whose candidates are inside the budget as a script says."""
+class Scripted(Protocol):
+    """A protocol by which candidates are inside the budget as a script says."""
 
     inside: frozenset[int] = frozenset()
 
-    def _try(self, source: Network, depth: int, tried: dict[int, Candidate]) -> Candidate:
-        tried[depth] = Candidate(depth, tuple(range(depth)), source, 0.0, 0.0, depth in self.inside)
-        return tried[depth]
+    def attempt(self, source: Network, steps: Sequence[int], name: str, teacher: object = None) -> Candidate:
+        return Candidate(len(steps), tuple(steps), source, 0.0, 0.0, len(steps) in self.inside)
+
+
+def scripted(split: Split, inside: Iterable[int]) -> DepthSearch:
+    search = DepthSearch(Problem.classification(2), split, OPTIONS)
+    search.protocol = Scripted(search.problem, split, OPTIONS)
+    search.protocol.inside = frozenset(inside)
+    search.protocol.judge_by(network(12))
+    return search
 
 
 @pytest.mark.parametrize("answer", range(10))
 def test_bisection_finds_the_smallest_depth_with_few_heals(split: Split, answer: int) -> None:
-    search = Scripted(Problem.classification(2), split, OPTIONS)
-    search.inside, search.reference = frozenset(range(answer, 10)), network(12)
     tried: dict[int, Candidate] = {}
-    source = network(9)
-    assert search._bisect(source, tried) == answer
+    assert scripted(split, range(answer, 10))._bisect(network(9), tried) == answer
     assert len(tried) <= 5
 
 
 def test_where_no_candidate_is_inside_all_layers_are_needed(split: Split) -> None:
-    search = Scripted(Problem.classification(2), split, OPTIONS)
-    search.reference = network(12)
-    assert search._bisect(network(9), {}) is None
+    assert scripted(split, ())._bisect(network(9), {}) is None
+
+
+def test_without_a_reference_nothing_is_judged(split: Split) -> None:
+    protocol = Protocol(Problem.classification(2), split, OPTIONS)
+    assert not protocol.judged
+    with pytest.raises(ConfigError, match="judge_by"):
+        protocol.paired(network(1))
 
 
 def test_regression_budget_is_relative_and_cut_at_the_reference_quantile() -> None:
@@ -169,11 +180,11 @@ def test_regression_budget_is_relative_and_cut_at_the_reference_quantile() -> No
 def test_where_the_first_price_is_too_dear_lower_ones_are_tried(split: Split) -> None:
     class Dear(DepthSearch):
         def _at_price(self, price: float, start: Network) -> object:  # type: ignore[override]
-            asked.append((price, start is self.reference))
+            asked.append((price, start is self.protocol.reference))
             return SimpleNamespace(inside=price < 0.005, network=network(2), sparse=SimpleNamespace(awake=(0, 1)))
 
     asked: list[tuple[float, bool]] = []
     search = Dear(Problem.classification(2), split, OPTIONS)
-    search.reference = network(2)
+    search.protocol.judge_by(network(2))
     assert [entry.inside for entry in search._raise_price()] == [True, False, False]  # by rising price
     assert asked == [(0.03, True), (0.01, True), (0.003, True)]

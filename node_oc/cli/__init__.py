@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from node_oc.cli.compare import compare
 from node_oc.cli.train import config, fit, resume, run
 from node_oc.cli.use import crop, diagnose, export, predict
 from node_oc.errors import NodeOCError
@@ -16,7 +17,7 @@ app = typer.Typer(
     "Start with: node-oc run spirals\n\nYour own table: node-oc run --data my.csv --target label",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
 )  # fmt: skip
-for _command in (run, fit, resume, diagnose, crop, export, predict, config):
+for _command in (run, fit, resume, compare, diagnose, crop, export, predict, config):
     app.command()(_command)
 
 

@@ -61,10 +61,10 @@ def bars() -> Iterator[Progress]:
 
 
 @contextlib.contextmanager
-def interruptible(folder: Path) -> Iterator[None]:
-    """Ctrl-C leaves a run that can be continued, and says how."""
+def interruptible(folder: Path, command: str | None = None) -> Iterator[None]:
+    """Ctrl-C leaves a run that can be continued, and says by which command; `node-oc resume` if None."""
     try:
         yield
     except KeyboardInterrupt:
-        print(f"\nInterrupted. Continue with: node-oc resume {folder}", file=sys.stderr)
+        print(f"\nInterrupted. Continue with: {command or f'node-oc resume {folder}'}", file=sys.stderr)
         raise typer.Exit(130) from None

@@ -9,7 +9,7 @@ import typer
 
 Name = Annotated[
     str | None,
-    typer.Argument(help="spirals, digits, mnist (with --data), or a TOML file.", show_default=False),
+    typer.Argument(help="spirals, digits, mnist or mnist-conv (with --data), or a TOML file.", show_default=False),
 ]
 Data = Annotated[str | None, typer.Option(help="Your data: a CSV, NPZ or Parquet file, or a folder of IDX files.")]
 Target = Annotated[str | None, typer.Option(help="The column to predict, with a table.")]

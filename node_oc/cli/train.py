@@ -58,7 +58,7 @@ def resume(folder: Run) -> None:
 
 
 def config(
-    name: Annotated[str | None, typer.Argument(help="spirals, digits, mnist or a TOML file.")] = None,
+    name: Annotated[str | None, typer.Argument(help="spirals, digits, mnist, mnist-conv or a TOML file.")] = None,
     sets: Set = None,
 ) -> None:
     """Show a configuration as TOML.
@@ -85,7 +85,7 @@ def _configure(
     if data is not None:
         path = Path(data)
         overrides = {
-            "data.source": "idx" if path.is_dir() or name == "mnist" else "table",
+            "data.source": "idx" if path.is_dir() or name in PRESETS else "table",
             "data.path": str(path.absolute()),
         }
     if name is None and data is None:

@@ -12,6 +12,7 @@ import typer
 from rich.table import Table
 
 from node_oc.cli.display import bars, console
+from node_oc.cli.hamiltonian import as_record, ask_hamiltonians, show_hamiltonians
 from node_oc.cli.options import Model, Overwrite, Run, Stem, Which
 
 
@@ -19,10 +20,12 @@ def diagnose(
     folder: Run, which: Which = "full",
     part: Annotated[str, typer.Option(help="Samples to look at: train, val or test.")] = "test",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    hamiltonian: Annotated[bool, typer.Option("--hamiltonian", help="Costate and Hamiltonian of every layer.")] = False,
 ) -> None:  # fmt: skip
     """Every layer in numbers, and a verdict.
 
-    Stage cost, accuracy, distance to the minimisers, increment and control norm; entry depth.
+    Stage cost, accuracy, distance to the minimisers, increment and control norm; entry depth and exit, decay rate,
+    counting bound, dissipation inequality.
     """
     from dataclasses import asdict
 
@@ -36,9 +39,13 @@ def diagnose(
     config = pipeline.read_config(folder)
     network = pipeline.read_network(folder, which)
     split = pipeline.load_split(config)
-    answer = ask(network, pipeline.make_problem(config, split), getattr(split, part), config.search.budget)
+    problem = pipeline.make_problem(config, split).priced(0.0)  # every network ends its training without a price
+    other = _other(folder, which, network)
+    answer = ask(network, problem, getattr(split, part), config.search.budget, other)
+    principle = ask_hamiltonians(folder, which, network, config, split, part) if hamiltonian else None
     if as_json:
-        print(json.dumps({**asdict(answer), "sentence": answer.sentence}))
+        more = {"hamiltonian": as_record(principle[1])} if principle else {}
+        print(json.dumps({**asdict(answer), "sentence": answer.sentence, "sentences": answer.sentences, **more}))
         return
     p = answer.profile
     metric = "accuracy" if split.task == "classification" else "loss"
@@ -56,11 +63,14 @@ def diagnose(
             f"Entry by accuracy: within {config.search.budget:g} of the last layer "
             f"from layer {answer.entry_accuracy} on."
         )
-    print(answer.sentence)
+    for sentence in answer.sentences.values():
+        print(sentence)
     if which == "full" and split.task == "classification" and (folder / "report.json").exists():
         share = disagreement(network, pipeline.read_network(folder, "cropped"), getattr(split, part))
         print(f"The cropped network decides {100 * share:.2f} % of these samples differently.")
         print(store.read_json(folder / "report.json")["verdict"])
+    if principle:
+        show_hamiltonians(*principle)
 
 
 def crop(
@@ -83,13 +93,14 @@ def crop(
 
     config = pipeline.read_config(folder)
     small = cut(pipeline.read_network(folder, which or ("priced" if depth is None else "full")), depth=depth)
+    full = pipeline.read_network(folder, "full")
     stem = out or folder / ("awake" if depth is None else f"cropped-{small.depth}")
     refuse_existing(Path(f"{stem}.json"), overwrite)
     split = pipeline.load_split(config)
     before = _accuracy(small, split)
     if heal:
         with bars() as progress:
-            pipeline.heal_network(config, split, small, progress)
+            pipeline.heal_network(config, split, small, full, progress)
     files = save_model(Model.of(small, split), stem)
     after = f", {_accuracy(small, split)} after healing" if heal else ""
     print(f"{small.depth} layers: {before} before{after} (test). Wrote {files[0]} and {files[1].name}.")
@@ -155,6 +166,16 @@ def predict(
         print(f"Wrote {len(labels)} predictions to {out}.")
     else:
         print(text.getvalue(), end="")
+
+
+def _other(folder: Path, which: str, network: Any) -> Any:
+    """The cropped network of the run as another control, where there is one that is not this network itself."""
+    from node_oc import pipeline
+
+    if which == "cropped" or not (folder / "cropped.json").exists():
+        return None
+    cropped = pipeline.read_network(folder, "cropped")
+    return None if which == "full" and cropped.depth == network.depth else cropped
 
 
 def _stem(model: Path, which: str) -> Path:

@@ -50,6 +50,10 @@ class Config(BaseModel):
     @model_validator(mode="after")
     def _agree(self) -> Self:
         data, head, given = self.data, self.system.head, f"with data.source={self.data.source}"
+        system, default = self.system, SystemSection()
+        other = ("width", "hidden", "lift", "head") if system.kind == "conv" else ("channels", "image")
+        unused = next((name for name in other if getattr(system, name) != getattr(default, name)), None)
+        steps = system.kind == "conv" and len(system.channels) > 1 and system.table != "euler"
         table, regression, held = data.source == "table", data.task == "regression", "data.val_fraction"
         files, rest = table or data.source == "idx", 1 - data.val_fraction - data.test_fraction
         rules = [  # (broken, key, got, expected, do)
@@ -60,6 +64,10 @@ class Config(BaseModel):
             (regression and not table, "data.task", f"regression {given}", "table", "Set data.source=table."),
             (regression and head != "linear", "system.head", f"{head} with data.task=regression", "linear",
              "Set system.head=linear."),
+            (unused, f"system.{unused}", f"a value with system.kind={system.kind}", "the default",
+             "It has no meaning here: leave it out, or change system.kind."),
+            (steps, "system.table", f"{system.table} with several stages", "euler",
+             "Set system.table=euler, or one entry in system.channels."),
             (rest <= 0, held, f"{data.val_fraction} with data.test_fraction={data.test_fraction}",
              "a sum below 1", "Lower one of the two to leave training data."),
         ]  # fmt: skip

@@ -20,5 +20,9 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "data": {"source": "idx"},
         "system": {"depth": 20, "width": 128, "hidden": 128, "activation": "relu"},
         "training": {"epochs": 10, "batch": 256, "learning_rate": 2e-3}},
+    "mnist-conv": {
+        "data": {"source": "idx"},
+        "system": {"kind": "conv", "depth": 18, "activation": "relu"},
+        "training": {"epochs": 10, "batch": 128, "learning_rate": 2e-3}},
 }
 # fmt: on

@@ -11,6 +11,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 Text = Annotated[str, Field(pattern=r"^[^\x00]+$")]
 # TOML has lists only. Strict thereafter: lax pydantic would walk any iterable, even an endless one.
 Names = Annotated[tuple[Text, ...], BeforeValidator(lambda got: tuple(got) if isinstance(got, list) else got)]
+Sizes = Annotated[
+    tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(lambda got: tuple(got) if isinstance(got, list) else got)
+]
 Overrides = Mapping[str, Any] | Sequence[str]
 
 
@@ -43,9 +46,12 @@ class DataSection(Section):
 class SystemSection(Section):
     """The residual network: what is controlled, and how depth is stepped."""
 
+    kind: Literal["dense", "conv"] = Field(default="dense", description="what a residual step is made of")
     depth: int = Field(default=20, ge=1, le=10000, description="residual steps N")
-    width: int = Field(default=32, ge=1, description="state size D, numbers per sample")
-    hidden: int = Field(default=32, ge=1, description="hidden units of a branch")
+    width: int = Field(default=32, ge=1, description="state size D, numbers per sample, kind dense")
+    hidden: int = Field(default=32, ge=1, description="hidden units of a branch, kind dense")
+    channels: Sizes = Field(default=(8, 16, 32), min_length=1, description="channels of each stage, kind conv")
+    image: Sizes = Field(default=(), description="channels, rows, columns; empty for a grey square, kind conv")
     activation: Literal["tanh", "relu", "gelu"] = Field(default="tanh", description="nonlinearity")
     lift: Literal["linear", "pad"] = Field(default="linear", description="how inputs become states")
     head: Literal["linear", "coordinates"] = Field(default="linear", description="how states are read out")
@@ -89,6 +95,7 @@ class SearchSection(Section):
     confidence: float = Field(default=0.95, gt=0, lt=1, description="confidence of the depth certificate")
     certify: bool = Field(default=False, description="choose the depth by the paired certificate")
     heal: bool = Field(default=True, description="train on after a crop")
+    distil: bool = Field(default=False, description="heal towards the full network's outputs, not the labels")
     plain: bool = Field(default=True, description="train the plain neighbour")
 
 

@@ -1,12 +1,17 @@
 """Questions put to a trained network; each answers with numbers, a verdict and one sentence."""
 
 from node_oc.diagnosis.certificate import Certificate, certify, upper_limit
+from node_oc.diagnosis.counting import Control, Counting, Level, control_costs, counting, cuts
+from node_oc.diagnosis.decay import Decay, decay
 from node_oc.diagnosis.diagnose import Diagnosis, diagnose
+from node_oc.diagnosis.dissipativity import Dissipation, dissipation, nearness, rotated_cost
 from node_oc.diagnosis.loss import Budget, disagreement, outputs, sample_losses
-from node_oc.diagnosis.profile import Profile, profile
+from node_oc.diagnosis.profile import Observation, Profile, observe, profile
 from node_oc.diagnosis.turnpike import Turnpike, entry_by_accuracy, turnpike
 
 __all__ = [
-    "Budget", "Certificate", "Diagnosis", "Profile", "Turnpike", "certify", "diagnose", "disagreement",
-    "entry_by_accuracy", "outputs", "profile", "sample_losses", "turnpike", "upper_limit",
+    "Budget", "Certificate", "Control", "Counting", "Decay", "Diagnosis", "Dissipation", "Level", "Observation",
+    "Profile", "Turnpike", "certify", "control_costs", "counting", "cuts", "decay", "diagnose", "disagreement",
+    "dissipation", "entry_by_accuracy", "nearness", "observe", "outputs", "profile", "rotated_cost", "sample_losses",
+    "turnpike", "upper_limit",
 ]  # fmt: skip

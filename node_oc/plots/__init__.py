@@ -16,6 +16,7 @@ from node_oc.plots.comparison import comparison
 from node_oc.plots.minimisers import minimisers
 from node_oc.plots.price_curve import price_curve
 from node_oc.plots.profile import profile
+from node_oc.plots.rivals import rivals
 from node_oc.plots.style import Draw, Record
 from node_oc.plots.trajectories import trajectories
 from node_oc.store import write_atomic
@@ -65,8 +66,21 @@ def draw_all(record: Record, folder: str | Path) -> dict[str, Path]:
     paths = {}
     for name in FIGURES:
         if applies(name, record):
-            buffer = io.BytesIO()
-            draw(name, record).savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
             paths[name] = folder / f"{name}.png"
-            write_atomic(paths[name], buffer.getvalue())
+            _write(draw(name, record), paths[name])
     return paths
+
+
+def draw_rivals(record: Record, path: str | Path) -> None:
+    """Writes the picture of a comparison, see :func:`node_oc.pipeline.compare`, as PNG.
+
+    Raises:
+        StoreError: a file that cannot be written.
+    """
+    _write(rivals(record), Path(path))
+
+
+def _write(fig: Figure, path: Path) -> None:
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    write_atomic(path, buffer.getvalue())

@@ -1,10 +1,15 @@
 """What is optimised."""
 
-from node_oc.problem.cost import Cost, CrossEntropy, SoftCrossEntropy, SquaredError, TorchLoss
+from node_oc.problem.cost import Cost, CrossEntropy, Distillation, SoftCrossEntropy, SquaredError
+from node_oc.problem.costate import Costates, costate_sweep, step_hamiltonian
+from node_oc.problem.group_minimum import GroupHamiltonian
+from node_oc.problem.hamiltonian import Hamiltonians, hamiltonians
 from node_oc.problem.ocp import Objective, Problem, group_norms
 from node_oc.problem.optimality import group_gradients, optimality_ratios, shrink_
+from node_oc.problem.torch_loss import TorchLoss
 
 __all__ = [
-    "Cost", "CrossEntropy", "Objective", "Problem", "SoftCrossEntropy", "SquaredError", "TorchLoss",
-    "group_gradients", "group_norms", "optimality_ratios", "shrink_",
+    "Cost", "Costates", "CrossEntropy", "Distillation", "GroupHamiltonian", "Hamiltonians", "Objective", "Problem",
+    "SoftCrossEntropy", "SquaredError", "TorchLoss", "costate_sweep", "group_gradients", "group_norms", "hamiltonians",
+    "optimality_ratios", "shrink_", "step_hamiltonian",
 ]  # fmt: skip

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from node_oc.errors import ConfigError, DataError, ShapeError
@@ -45,7 +44,7 @@ class CrossEntropy(Cost):
         return "CrossEntropy()"
 
     def __call__(self, readout: Tensor, target: Tensor) -> Tensor:
-        return _each(F.cross_entropy, readout, target)
+        return each_sample(F.cross_entropy, readout, target)
 
 
 class SoftCrossEntropy(Cost):
@@ -77,7 +76,7 @@ class SoftCrossEntropy(Cost):
 
     def __call__(self, readout: Tensor, target: Tensor) -> Tensor:
         alpha = self.eps * self.classes / (self.classes - 1)
-        return _each(F.cross_entropy, readout, target, label_smoothing=alpha)
+        return each_sample(F.cross_entropy, readout, target, label_smoothing=alpha)
 
     @property
     def least(self) -> float:
@@ -123,17 +122,14 @@ class SoftCrossEntropy(Cost):
         Raises:
             ShapeError: rank(P C) < K - 1, so that some minimising logits are out of reach.
         """
-        weight, bias = readout
-        # In float64 and with float32's tolerance: rounding in the centring must not count as a direction.
-        centred = weight.double() - weight.double().mean(0)
-        rank = int(torch.linalg.matrix_rank(centred, rtol=RANK))
-        if rank < self.classes - 1:
-            raise ShapeError(
-                "rank of the centred readout P C", got=rank, expected=f"K - 1 = {self.classes - 1}",
-                do="Widen the state to K - 1 or more, or use the logit distance and the excess.",
-            )  # fmt: skip
-        residual = self.logit_residual(F.linear(x, weight, bias), target)
-        return residual @ torch.linalg.pinv(centred, rtol=RANK).T.to(x)
+        inverse = torch.linalg.pinv(self._centred(readout), rtol=RANK).T.to(x)
+        return self.logit_residual(F.linear(x, *readout), target) @ inverse
+
+    def _centred(self, readout: tuple[Tensor, Tensor]) -> Tensor:
+        """P C (K, D) in float64, of rank K - 1."""
+        centred = readout[0].double() - readout[0].double().mean(0)
+        return _of_rank(centred, self.classes - 1, "K - 1", "the centred readout P C",
+                        "Widen the state to K - 1 or more, or use the logit distance and the excess.")  # fmt: skip
 
     def state_distance(self, x: Tensor, target: Tensor, readout: tuple[Tensor, Tensor]) -> Tensor:
         """Distance of states (.., B, D) to X*_y, (.., B). See :meth:`state_offset`."""
@@ -142,6 +138,39 @@ class SoftCrossEntropy(Cost):
     def project(self, x: Tensor, target: Tensor, readout: tuple[Tensor, Tensor]) -> Tensor:
         """The point of X*_y nearest to each state, (.., B, D). See :meth:`state_offset`."""
         return x - self.state_offset(x, target, readout)
+
+    def dissipation_rate(self, distance: Tensor, readout: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """alpha of the distance, with excess >= alpha: convex, of class K-infinity (our derivation).
+
+        Of a logit distance r it is (q_min/2) (sqrt(2) r - 1 + exp(-sqrt(2) r)) with q_min = eps/(K-1) where
+        K >= 3, below the infimum (K = 10: 2 % at r = 0.1, 14 % at 1, 30 % at 8); where K = 2 the infimum itself.
+
+        Args:
+            distance: logit distances r; state distances d where a readout is given, for which r >= s d with s
+                the smallest non-zero singular value of P C.
+            readout: C (K, D) and b (K,) of the affine readout; see :meth:`state_offset`, also for its error.
+        """
+        s = 1.0 if readout is None else float(torch.linalg.svdvals(self._centred(readout))[self.classes - 2])
+        r = math.sqrt(2) * s * distance
+        if self.classes == 2:
+            return torch.log1p(self.eps * torch.expm1(-r)) + self.eps * r
+        return self.eps / (self.classes - 1) / 2 * (r + torch.expm1(-r))
+
+
+class Distillation(Cost):
+    """Cross-entropy against another network's logits: -sum_i softmax(t)_i log softmax(z)_i, in nats.
+
+    The target is that network's output (B, K). Least at the entropy of softmax(t), where softmax(z) = softmax(t)
+    (Hinton, Vinyals, Dean, arXiv 1503.02531, at temperature 1).
+    """
+
+    least = None
+
+    def __repr__(self) -> str:
+        return "Distillation()"
+
+    def __call__(self, readout: Tensor, target: Tensor) -> Tensor:
+        return -(target.softmax(-1) * readout.log_softmax(-1)).sum(-1)
 
 
 class SquaredError(Cost):
@@ -161,43 +190,33 @@ class SquaredError(Cost):
         Raises:
             ShapeError: rank(C) < K, so that some targets are out of reach.
         """
-        weight, bias = readout
-        rank = int(torch.linalg.matrix_rank(weight.double(), rtol=RANK))
-        if rank < len(weight):
-            raise ShapeError("rank of the readout C", got=rank, expected=f"K = {len(weight)}",
-                             do="Widen the state to K or more.")  # fmt: skip
-        residual = F.linear(x, weight, bias) - target
-        return (residual @ torch.linalg.pinv(weight.double(), rtol=RANK).T.to(x)).norm(dim=-1)
+        inverse = torch.linalg.pinv(self._full(readout), rtol=RANK).T.to(x)
+        return ((F.linear(x, *readout) - target) @ inverse).norm(dim=-1)
+
+    def dissipation_rate(self, distance: Tensor, readout: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """alpha of the distance, with excess >= alpha: (s d)^2 (our derivation).
+
+        Args:
+            distance: ||z - y||, s = 1; state distances where a readout is given, s the least singular value of C.
+            readout: C (K, D) and b (K,) of the affine readout; see :meth:`state_distance`, also for its error.
+        """
+        s = 1.0 if readout is None else float(torch.linalg.svdvals(self._full(readout))[-1])
+        return (s * distance).square()
+
+    def _full(self, readout: tuple[Tensor, Tensor]) -> Tensor:
+        weight = readout[0].double()
+        return _of_rank(weight, len(weight), "K", "the readout C", "Widen the state to K or more.")
 
 
-class TorchLoss(Cost):
-    """Any torch loss as a stage or terminal cost.
-
-    Args:
-        loss: a loss module such as ``nn.HuberLoss()``, whose ``reduction`` is replaced by "none"; or a
-            function (readout (B, K), target) -> one value a sample, (B,) or (B, ...), averaged over the rest.
-
-    Raises:
-        ShapeError: at the first call, if the loss does not return one value a sample.
-    """
-
-    least = None
-
-    def __init__(self, loss: nn.Module | Callable[[Tensor, Tensor], Tensor]) -> None:
-        if isinstance(loss, nn.Module):
-            loss = copy.copy(loss)
-            if hasattr(loss, "reduction"):
-                loss.reduction = "none"  # type: ignore[assignment]
-        self.loss = loss
-
-    def __repr__(self) -> str:
-        return f"TorchLoss({getattr(self.loss, '__qualname__', self.loss)})"
-
-    def __call__(self, readout: Tensor, target: Tensor) -> Tensor:
-        return _each(self.loss, readout, target)
+def _of_rank(matrix: Tensor, least: int, symbol: str, what: str, do: str) -> Tensor:
+    """The matrix (float64), unless its rank is too low by float32's tolerance: rounding is no direction."""
+    rank = int(torch.linalg.matrix_rank(matrix, rtol=RANK))
+    if rank < least:
+        raise ShapeError(f"rank of {what}", got=rank, expected=f"{symbol} = {least}", do=do)
+    return matrix
 
 
-def _each(
+def each_sample(
     loss: Callable[..., Tensor], readout: Tensor, target: Tensor, **options: float
 ) -> Tensor:  # (M, B, K) -> (M, B)
     """Apply a loss of (samples, K) to all layers at once and keep one value a sample."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from node_oc.discretization.network import Network
 from node_oc.errors import ConfigError
-from node_oc.problem.cost import Cost, SoftCrossEntropy, SquaredError
+from node_oc.problem.cost import Cost, Distillation, SoftCrossEntropy, SquaredError
 from node_oc.trajectory.rollout import Trajectory
 
 
@@ -83,6 +83,11 @@ class Problem:
     def terminal_only(self) -> Problem:
         """The same problem without stage costs and without a price: plain training."""
         return replace(self, stage_weight=0.0, group_price=0.0)
+
+    def distilled(self) -> Problem:
+        """Plain training towards another network's outputs (B, K), which take the place of the targets."""
+        cost = self.terminal if isinstance(self.terminal, SquaredError) else Distillation()
+        return replace(self.terminal_only(), terminal=cost)
 
     def scale(self, network: Network) -> float:
         """s = 1/(1 + gamma T): an optimiser minimises s J, so that learning rates do not depend on N."""

@@ -46,9 +46,14 @@ def make_record(
     """
     networks = {"full": found.reference, "cropped": found.network} | ({"plain": found.plain} if found.plain else {})
     budget = config.search.budget
-    on_test = diagnose(found.reference, problem, split.test, budget)
-    on_train = diagnose(found.reference, problem, split.train, budget)
-    cropped = diagnose(found.network, problem, split.test, budget)
+    trained = problem.priced(0.0)  # what the reference minimised
+    other = None if found.network is found.reference else found.network
+    on_test = diagnose(found.reference, trained, split.test, budget, other)
+    on_train = diagnose(found.reference, trained, split.train, budget, other)
+    cropped = diagnose(found.network, trained, split.test, budget)
+    answers = on_train.record()
+    for answer in answers.values():
+        answer["sentence"] = f"On training data: {answer['sentence']}"
     losses = {key: sample_losses(network, split.test, split.task) for key, network in networks.items()}
     classify = split.task == "classification"
     record: dict[str, Any] = {
@@ -78,8 +83,8 @@ def make_record(
         "profile": {"train": _profile(on_train), "test": _profile(on_test), "cropped_test": _profile(cropped),
                     "control": list(on_test.profile.control)},
         "neighbour": neighbour(found, split),
-        "turnpike": {"found": bool(on_train.turnpike and on_train.turnpike.found),
-                     "sentence": f"On training data: {on_train.sentence}"},
+        "turnpike": {"found": bool(on_train.turnpike and on_train.turnpike.found), **answers["turnpike"]},
+        **{name: answers[name] for name in ("decay", "counting", "dissipation")},
         "plane": _plane(found, problem, split) if classify and split.inputs == 2 else None,
         "minimisers": None, "parity": {}, "work": work, "effort": effort(found, work), "files": {},
     }  # fmt: skip
@@ -126,7 +131,8 @@ def _candidate(candidate: Candidate, split: Split) -> dict[str, Any]:
 
 def _profile(diagnosis: Diagnosis) -> dict[str, Any]:
     fields = asdict(diagnosis.profile)
-    del fields["control"]
+    for name in ("control", "running", "terminal"):
+        del fields[name]
     return {**fields, "distance": fields["distance"] or None}
 
 

@@ -48,9 +48,13 @@ def verdict(
     if depth == 0:
         text += " Lift and head alone are enough: a linear model would have done."
     text += " " + _certificate_sentence(found)
-    if split.task == "classification" and 1 / found.selecting > found.budget.budget:
+    if split.task == "classification" and 1 / found.selecting > found.budget.budget > 0:
         text += (f" {found.selecting} validation points cannot resolve a budget of {found.budget.budget:g}: one point "
                  f"is {1 / found.selecting:.3f}.")  # fmt: skip
+    if "plain" in loss and (gap := float(found.budget.paired(loss["full"], loss["plain"]).mean())) > found.budget.limit:
+        by = f"{100 * gap:.2f} points" if split.task == "classification" else "more than the budget"
+        text += (f" The full network is worse than a plain one of {depth} layers, by {by}: to stay within its budget "
+                 "says little here; train it better, or believe a sweep of small networks.")  # fmt: skip
     difference = neighbour(found, split)
     if difference is not None and difference < -found.budget.budget:
         by = f"by {-100 * difference:.2f} {'points' if split.task == 'classification' else '% of the loss'}"

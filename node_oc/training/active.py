@@ -39,9 +39,10 @@ class Sparse:
     woken: tuple[int, ...]
 
 
-def chunks(part: Part, network: Network, size: int = 8192) -> Iterator[tuple[Tensor, Tensor]]:
-    """The samples of a part in order, on the network's device."""
+def chunks(part: Part, network: Network, values: int = 2**18) -> Iterator[tuple[Tensor, Tensor]]:
+    """The samples of a part in order, on the network's device, so many input values at a time: images are large."""
     anchor = next(network.parameters(), part.x)
+    size = min(8192, max(1, values // part.x.shape[1]))
     for x, y in zip(part.x.split(size), part.y.split(size), strict=True):
         yield x.to(anchor), y.to(anchor.device, anchor.dtype if y.is_floating_point() else None)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from node_oc.config import TrainingSection
 from node_oc.data.split import Part
@@ -24,6 +25,7 @@ def heal(
     *,
     name: str,
     share: float = HEALING,
+    teacher: Tensor | None = None,
     folder: Path | None = None,
     progress: Progress | None = None,
     fabric: Fabric | None = None,
@@ -40,10 +42,13 @@ def heal(
         options: epochs, batch, learning rate, clipping, seed.
         name: names the folder and the batch order.
         share: share of the updates of one whole training.
+        teacher: outputs (n, K) of another network on the training samples, which take the place of their targets.
         folder: where the training's own folder goes; nothing is written if None.
         progress: as in :func:`node_oc.fit`.
         fabric: as in :func:`node_oc.fit`.
     """
     updates = max(1, round(share * training_updates(options, len(part))))
+    if teacher is not None:
+        part, problem = Part(part.x, teacher), problem.distilled()
     fit(network, problem.terminal_only(), part, options, plan=Plan(name, updates),
         folder=folder and folder / name, progress=progress, fabric=fabric)  # fmt: skip

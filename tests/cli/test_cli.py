@@ -100,10 +100,31 @@ def test_diagnose_prints_a_row_a_layer_and_a_verdict(
     assert code == 0
     assert "urnpike" in out
     assert "Entry by accuracy" in out
+    code, told, _ = call(capsys, monkeypatch, "diagnose", run, "--json")
+    assert code == 0
+    answer = json.loads(told)
+    assert list(answer["sentences"]) == ["turnpike", "decay", "counting", "dissipation"]
+    assert all(sentence in out for sentence in answer["sentences"].values())
+    assert answer["dissipation"]["strict"]
+    cropped = json.loads((run / "report.json").read_text())["depth"]["depth"]
+    others = [name for name, _ in answer["counting"]["others"]]
+    assert len(others) == 3 + (cropped < 3)  # its own cuts, and the cropped network where it is another one
+    assert (f"the other network of {cropped} layer{'s' * (cropped != 1)} and zero steps" in others) == (cropped < 3)
     code, out, _ = call(capsys, monkeypatch, "diagnose", run, "--json", "--part", "val", "--which", "plain")
     assert code == 0
     answer = json.loads(out)
     assert len(answer["profile"]["stage"]) == len(answer["profile"]["increment"]) + 1
+
+
+def test_a_report_has_the_answers_of_the_diagnosis(run: Path) -> None:
+    record = json.loads((run / "report.json").read_text())
+    page = (run / "report.html").read_text()
+    for name, question in (("turnpike", "Turnpike"), ("decay", "Decay"), ("counting", "Counting bound"),
+                           ("dissipation", "Dissipativity")):  # fmt: skip
+        assert record[name]["sentence"].startswith("On training data: ")
+        assert f"<dt>{question}</dt>" in page
+    assert {"found", "entry", "exit", "level"} <= set(record["turnpike"])
+    assert record["counting"]["verdict"] in ("holds", "not owed")
 
 
 def test_crop_heals_and_export_writes_files_that_agree(

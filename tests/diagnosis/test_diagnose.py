@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -12,9 +15,12 @@ from torch import nn
 
 from node_oc.data import Part
 from node_oc.diagnosis import diagnose, profile
+from node_oc.diagnosis.profile import _chunk
 from node_oc.discretization import RK4, DepthGrid, Network
+from node_oc.errors import DataError, DivergenceError
 from node_oc.problem import CrossEntropy, Problem, SoftCrossEntropy, TorchLoss
 from node_oc.system import DenseSystem
+from node_oc.trajectory import rollout
 
 X = 2 * randn(20, 2).float()
 CLASSES = Part(X, (X[:, 0] < X[:, 1]).long())
@@ -127,7 +133,10 @@ def test_float_targets_are_regression() -> None:
 
 def test_the_stage_cost_is_looked_at_also_where_it_had_no_weight() -> None:
     problem = Problem.classification(2)
-    assert diagnose(dense(), problem.terminal_only(), CLASSES) == diagnose(dense(), problem, CLASSES)
+    bare, whole = (diagnose(dense(), p, CLASSES) for p in (problem.terminal_only(), problem))
+    assert bare == replace(whole, counting=None)
+    assert whole.counting is not None
+    assert "needs steps, a stage weight" in bare.sentences["counting"]
 
 
 @pytest.mark.parametrize(("lift", "head"), [("linear", "linear"), ("pad", "coordinates")])
@@ -136,6 +145,126 @@ def test_a_network_without_steps_can_be_diagnosed(lift: str, head: str) -> None:
     found = diagnose(net, Problem.classification(2), CLASSES)
     assert (len(found.profile.stage), found.profile.increment, found.profile.control) == (1, (), ())
     assert found.entry_accuracy == 0
+    assert (found.counting, found.dissipation, found.profile.running) == (None, None, ())
+    assert found.decay is not None
+    assert not found.decay.resolved
+
+
+def test_running_and_terminal_costs_are_those_of_j() -> None:
+    net = Network(dense().system.double(), DepthGrid((0.3, 1.0, 0.5)), RK4)
+    problem = Problem(CrossEntropy(), SoftCrossEntropy(2))
+    part = Part(X.double(), CLASSES.y)
+    found = profile(net, problem, part, "classification")
+    with torch.no_grad():
+        J = problem.evaluate(rollout(net, part.x), part.y)
+    assert found.running == pytest.approx(J.stage.tolist(), rel=1e-12)
+    assert found.terminal[-1] == pytest.approx(J.terminal.item(), rel=1e-12)
+    assert found.excess == pytest.approx([e - problem.stage.least for e in found.stage])  # type: ignore[operator]
+    assert profile(dense(), Problem(TorchLoss(nn.CrossEntropyLoss()), TorchLoss(nn.CrossEntropyLoss())), CLASSES,
+                   "classification").excess is None  # fmt: skip
+
+
+def towards(speed: Callable[[int], float], depth: int = 20) -> Network:
+    """x_{k+1} - m = (1 - speed(k)) (x_k - m), with m on the minimisers of class 0."""
+    system = decay(depth, 2)
+    m = torch.tensor([SoftCrossEntropy(2).gap, 0.0], dtype=torch.float64)
+    system.f = lambda x: m - x
+    for k, u in enumerate(system.u):
+        u.data.fill_(speed(k))
+    return Network(system)
+
+
+ONE_CLASS = Part(X, torch.zeros(20, dtype=torch.long))
+
+
+def test_a_trajectory_with_a_turnpike() -> None:
+    found = diagnose(towards(lambda k: 0.5), Problem.classification(2), ONE_CLASS)
+    assert found.turnpike is not None
+    assert found.decay is not None
+    assert found.counting is not None
+    assert found.dissipation is not None
+    assert (found.turnpike.entry, found.turnpike.exit) == (3, None)
+    assert found.decay.resolved
+    assert found.decay.rate == pytest.approx(2 * math.log(2), rel=0.05)  # the excess is quadratic near its least value
+    assert found.counting.verdict == "holds"
+    assert found.dissipation.strict
+
+
+def test_a_trajectory_that_leaves_again() -> None:
+    """In by three layers, still for thirteen, out in the last four."""
+    net = towards(lambda k: 0.5 if k < 3 else 0.0 if k < 16 else -4.0)
+    found = diagnose(net, Problem.classification(2), ONE_CLASS)
+    assert found.turnpike is not None
+    assert (found.turnpike.entry, found.turnpike.exit) == (3, 16)
+    assert found.sentence.startswith("Turnpike with a leaving arc: from layer 3 to layer 16 of 20")
+
+
+def test_a_trajectory_without_a_turnpike() -> None:
+    """It hardly moves, and four faster steps would have had a lower J."""
+    slow, fast = towards(lambda k: 0.02 * (k % 2)), towards(lambda k: 0.9, depth=4)
+    found = diagnose(slow, Problem.classification(2), ONE_CLASS, other=fast)
+    assert found.turnpike is not None
+    assert found.counting is not None
+    assert not found.turnpike.found
+    assert found.counting.verdict == "not owed"
+    assert found.counting.other == "the other network of 4 layers and zero steps"
+    assert found.counting.gap > 10
+    still = diagnose(towards(lambda k: 0.0), Problem.classification(2), ONE_CLASS)
+    assert still.turnpike is not None
+    assert still.decay is not None
+    assert not still.turnpike.found
+    assert not still.decay.resolved
+
+
+def test_rate_and_stay_are_measured_in_time() -> None:
+    system = towards(lambda k: 1.0 if k < 9 else -40.0, depth=10).system
+    half = diagnose(Network(system, DepthGrid.uniform(10, 0.5)), Problem.classification(2), ONE_CLASS)
+    assert half.decay is not None
+    assert half.decay.rate == pytest.approx(2 * math.log(2) / 0.5, rel=0.1)
+    assert half.turnpike is not None
+    assert half.turnpike.found
+    uneven = diagnose(Network(system, DepthGrid((*[0.5] * 9, 9.0))), Problem.classification(2), ONE_CLASS)
+    assert uneven.turnpike is not None
+    assert not uneven.turnpike.found  # near from layer 3 to 9 of 10, but for less than a quarter of the time
+
+
+def test_every_answer_has_a_sentence_and_goes_into_json() -> None:
+    for problem in (Problem.classification(2), Problem(TorchLoss(nn.CrossEntropyLoss()), CrossEntropy())):
+        found = diagnose(dense(), problem, CLASSES)
+        told = json.loads(json.dumps(found.record(), allow_nan=False))
+        assert list(told) == ["turnpike", "decay", "counting", "dissipation"]
+        assert {name: answer["sentence"] for name, answer in told.items()} == found.sentences
+        assert all(sentence.endswith(".") and sentence.isascii() for sentence in found.sentences.values())
+    assert told["decay"]["law"] in ("exponential", "algebraic", "not resolved")
+
+
+def test_a_state_that_is_not_finite_is_named_by_its_layer() -> None:
+    net = dense()
+    with torch.no_grad():
+        net.system.group(1)[0][0, 0] = math.nan
+    with pytest.raises(DivergenceError, match="state of layer 2: got NaN"):
+        diagnose(net, Problem.classification(2), CLASSES)
+    net.set_awake([0, 2])  # a sleeping step is not computed
+    diagnose(net, Problem.classification(2), CLASSES)
+
+
+def test_inputs_that_are_not_finite_are_no_fault_of_the_network() -> None:
+    x = X.clone()
+    x[3, 0] = math.nan
+    x[4, 1] = math.inf
+    with pytest.raises(DataError, match="2 samples that are not finite"):
+        diagnose(dense(), Problem.classification(2), Part(x, CLASSES.y))
+
+
+def test_no_samples_raise() -> None:
+    with pytest.raises(DataError, match="no samples"):
+        diagnose(dense(), Problem.classification(2), Part(X[:0], CLASSES.y[:0]))
+
+
+def test_large_states_go_through_in_small_batches() -> None:
+    """A state of 2^20 numbers: 16 of them are 2^24, and four layers of those the limit."""
+    assert _chunk(Network(decay(3, 2**20)), X[:1]) == 16
+    assert _chunk(dense(), X[:1]) == 4096
 
 
 def test_asking_changes_nothing() -> None:

@@ -78,6 +78,7 @@ def test_a_high_price_lets_sleeping_steps_sleep() -> None:
 
 def test_chunks_cover_the_part_in_order() -> None:
     net = network()
-    parts = list(chunks(Part(PART.x, PART.y), net, size=64))
+    parts = list(chunks(Part(PART.x, PART.y), net, values=128))
     assert torch.equal(torch.cat([x for x, _ in parts]), PART.x)
     assert torch.equal(torch.cat([y for _, y in parts]), PART.y)
+    assert [len(x) for x, _ in parts] == [64, 64, 64, 8]

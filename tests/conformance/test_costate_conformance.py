@@ -1,0 +1,62 @@
+"""Every system, table and cost: the layer-by-layer sweep is autograd's gradient of the whole J."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from cases import COSTS, DEPTH, inputs, network, pairs, target
+from torch import Tensor
+
+from node_oc.discretization import Network
+from node_oc.problem import Problem, costate_sweep, step_hamiltonian
+from node_oc.trajectory import Trajectory, rollout
+
+AWAKE = (0, 2, 3)
+
+
+def watched(net: Network, x: Tensor) -> tuple[Trajectory, list[Tensor]]:
+    """A rollout, and a zero added to each of its states: J's gradients in them are those in the states."""
+    zeros = [torch.zeros_like(state, requires_grad=True) for state in rollout(net, x).states]
+    states, stages = [net.system.lift(x) + zeros[0]], []
+    for k in range(net.depth):
+        after, inside = net.advance(k, states[-1])
+        states.append(after + zeros[k + 1])
+        stages.append(inside)
+    return Trajectory(net, tuple(states), tuple(stages)), zeros
+
+
+@pytest.mark.parametrize(("name", "table"), pairs())
+@pytest.mark.parametrize("cost", COSTS)
+def test_costates_and_gradients_in_the_controls_equal_autograd(name: str, table: str, cost: str) -> None:
+    net, x, y = network(name, table), inputs(), target(cost)
+    net.set_awake(AWAKE)
+    problem = Problem(COSTS[cost](), COSTS[cost](), stage_weight=0.7, energy=0.02, group_price=0.1)
+    trajectory, zeros = watched(net, x)
+    smooth = problem.evaluate(trajectory, y).smooth
+    sweep = costate_sweep(trajectory, problem, y)
+    for p, g in zip(sweep.p, torch.autograd.grad(smooth, zeros, retain_graph=True), strict=True):
+        assert p.shape == g.shape
+        assert (p - g).norm() <= 1e-12 * g.norm()
+        assert g.norm() > 0
+    for k in AWAKE:
+        control = net.system.control(k)
+        ham = step_hamiltonian(net, problem, k, trajectory.states[k].detach(), sweep.p[k + 1], y)
+        whole = torch.autograd.grad(smooth, control, retain_graph=True)
+        for u, g, j in zip(control, torch.autograd.grad(ham, control), whole, strict=True):
+            g = g + 2 * problem.energy * net.grid.h[k] * u  # the control cost, which is not in the step Hamiltonian
+            assert (g - j).norm() <= 1e-12 * j.norm()
+
+
+@pytest.mark.parametrize(("name", "table"), pairs())
+def test_step_hamiltonians_add_up_to_j(name: str, table: str) -> None:
+    """sum_k (Ham_k - p_{k+1} . x_{k+1}) + phi = J: the Hamiltonians hold each stage cost once."""
+    net, x, y = network(name, table), inputs(), target("soft-cross-entropy")
+    net.set_awake(AWAKE)
+    problem = Problem(COSTS["soft-cross-entropy"](), COSTS["soft-cross-entropy"](), stage_weight=0.7)
+    trajectory = rollout(net, x)
+    sweep, value = costate_sweep(trajectory, problem, y), problem.evaluate(trajectory, y)
+    total = value.terminal
+    for k in range(DEPTH):
+        ham = step_hamiltonian(net, problem, k, trajectory.states[k], sweep.p[k + 1], y)
+        total = total + ham - (sweep.p[k + 1] * trajectory.states[k + 1]).sum()
+    torch.testing.assert_close(total, value.total, rtol=1e-12, atol=0)
