@@ -160,7 +160,9 @@ def test_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_toml_round_trip_and_digest(name: str, tmp_path: Path) -> None:
     odd = 'a "b" \\ \t\x7f\x01 é𝄞'
-    config = Config.load(name, {"data.source": "table", "data.path": odd, "data.target": "y", "data.drop": [odd]})
+    image = {"system.image": [1, 2, 2]} if PRESETS[name]["system"].get("kind") == "conv" else {}
+    changes = {"data.source": "table", "data.path": odd, "data.target": "y", "data.drop": [odd], **image}
+    config = Config.load(name, changes)
     file = tmp_path / "run.toml"
     file.write_text(config.to_toml(), encoding="utf-8")
     again = Config.load(file)
@@ -197,3 +199,10 @@ def test_any_override_builds_or_raises(pairs: list[tuple[str, str]]) -> None:
 def test_any_mapping_builds_or_raises(overrides: dict[str, object]) -> None:
     with contextlib.suppress(ConfigError):
         Config.load(None, overrides)
+
+
+def test_a_table_has_no_image_of_its_own() -> None:
+    table = {"data.source": "table", "data.path": "x.csv", "data.target": "y", "system.kind": "conv"}
+    with pytest.raises(ConfigError, match=r"system\.image: got none"):
+        Config.load(overrides=table)
+    assert Config.load(overrides={**table, "system.image": [1, 2, 2]}).system.image == (1, 2, 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import sys
 import warnings
@@ -29,7 +30,8 @@ from node_oc.plots.rivals import rivals as rivals_picture
 from node_oc.problem import Problem
 from node_oc.record import sweep_work
 from node_oc.search import Compared, DepthSearch, Protocol, Rival, Rivals, Sweeps, block_influence
-from node_oc.system import DenseSystem
+from node_oc.system import ConvSystem, DenseSystem
+from node_oc.system.build import spread
 from node_oc.training.checkpoint import training_work
 
 SAMPLES = 1000
@@ -84,8 +86,8 @@ def steps_up(answer: int, depth: int) -> dict[int, float]:
         (6, 16, [1, 2, 4, 8, 16, 6, 5]),
         (5, 12, [1, 2, 4, 8, 12, 6, 5]),  # the last doubling stops at the limit
         (10, 12, [1, 2, 4, 8, 12, 10, 9]),  # what lies under a depth known to be too small is left alone
-        (1, 16, [1, 2]),
-        (1, 1, [1]),
+        (1, 16, [1, 2, 0]),  # where one layer is enough, perhaps none is needed
+        (1, 1, [1, 0]),
         (2, 16, [1, 2, 4]),
         (3, 16, [1, 2, 4, 8, 3]),
         (4, 16, [1, 2, 4, 8, 3]),
@@ -273,6 +275,19 @@ def test_crops_are_healed_towards_what_they_were_cut_from(split: Split) -> None:
     assert scripted(split, {}).teacher(reference) is None
 
 
+def test_a_fresh_network_in_stages_has_its_blocks_where_the_cut_one_has_them(split: Split) -> None:
+    def staged(depth: int) -> Network:
+        return Network(ConvSystem((1, 1, 2), 2, channels=(2, 3), blocks=spread(depth, 2)))
+
+    protocol = scripted(split, dict.fromkeys(range(9), 0.9))
+    protocol.judge_by(staged(4))
+    rivals = Rivals(protocol, staged)
+    assert rivals.fresh_healed(2, (0, 1)).network.system.spec()["blocks"] == [2, 0]
+    assert Rivals(protocol, staged).fresh_healed(2).network.system.spec()["blocks"] == [1, 1]
+    compared = rivals.compare(rivals.ours(staged(4).keep([0, 1]), staged(4), []), [1])
+    assert compared.rows[-1].network.system.spec()["blocks"] == [2, 0]
+
+
 @pytest.mark.parametrize(("reference", "behind"), [(0.56, None), (0.553, 2), (0.555, None)])
 def test_a_reference_that_is_worse_than_the_best_plain_network(
     split: Split, reference: float, behind: int | None
@@ -294,14 +309,16 @@ def row(name: str, depth: int, work: float, inside: bool = True, loss: float = 0
     return Rival(name, depth, None, fresh(0), loss, 0.0 if inside else 0.02, inside, work, 1.0, ())
 
 
-def compared(*rows: Rival, behind: Rival | None = None) -> Compared:
-    return Compared([*rows], [], [], row("reference", 8, 0.0), "classification", behind)
+def compared(*rows: Rival, behind: Rival | None = None, **more: object) -> Compared:
+    fields = {"plain": [], "budget": 0.005, "samples": 1000, **more}
+    return Compared([*rows], cuts=[], reference=row("reference", 8, 0.0), task="classification", behind=behind,
+                    **fields)  # type: ignore[arg-type]  # fmt: skip
 
 
 def test_the_verdict_names_the_fewest_layers_and_the_least_work() -> None:
     text = compared(row("ours", 2, 20), row("sweep, upwards", 3, 10), row("drop last", 8, 12, inside=False)).verdict
     assert "Fewest layers within the budget: 2 (ours), then 3 (sweep, upwards)." in text
-    assert "Least work: sweep, upwards, 10.0 trainings of one layer for 3 layers; ours took 2.0 times that." in text
+    assert "Least work: sweep, upwards, 10.0 trainings of one layer for 3 layers; ours took 2.0 times that, 1.0" in text
     assert "Not within the budget of the reference: drop last (8 layers at +2.00 points, work 12.0)." in text
     assert "better idea" not in text
 
@@ -310,12 +327,41 @@ def test_the_verdict_says_when_a_sweep_was_the_better_idea() -> None:
     assert "better idea" in compared(row("ours", 2, 20), row("sweep, upwards", 2, 10)).verdict
     assert "better idea" not in compared(row("ours", 2, 9), row("sweep, upwards", 2, 10)).verdict
     assert "better idea" not in compared(row("ours", 2, 20), row("sweep, upwards", 2, 10, inside=False)).verdict
+    assert "better idea" in compared(row("ours", 2, 20), row("sweep, every given depth", 2, 10)).verdict
 
 
 def test_the_verdict_says_when_the_reference_is_worse_than_a_plain_network() -> None:
     text = compared(row("ours", 2, 20), behind=row("plain", 3, 3, loss=0.08)).verdict
-    assert "The reference is worse than a plain network of 3 layers: 2.00 points on validation data." in text
+    assert "worse than a plain network of 3 layers: 2.00 points on the 1000 points that select." in text
     assert "worse" not in compared(row("ours", 2, 20)).verdict
+
+
+def test_where_the_reference_is_behind_all_are_judged_by_the_best_plain_network() -> None:
+    ways = [row("ours", 1, 20, loss=0.36), row("sweep, upwards", 1, 3, loss=0.36), row("drop last", 4, 9, loss=0.102),
+            row("fresh, healing epochs only", 1, 1, loss=0.36)]  # fmt: skip
+    text = compared(*ways, behind=row("plain", 4, 4, loss=0.1)).verdict
+    assert "Fewest layers within the budget: 4 (drop last)." in text
+    assert "Not within the budget of the plain network of 4 layers: ours" in text
+    assert "better idea" not in text
+    assert "not the weights" not in text
+
+
+def test_the_verdict_says_when_a_plain_network_of_our_depth_is_better() -> None:
+    better = row("plain", 2, 2, loss=0.09)
+    assert "our depth, 2 layers, is better: 1.00 points" in compared(row("ours", 2, 20), plain=[better]).verdict
+    assert "our depth" not in compared(row("ours", 2, 20), plain=[replace(better, loss=0.096)]).verdict
+    assert "our depth" not in compared(row("ours", 3, 20), plain=[better]).verdict
+
+
+def test_the_verdict_says_what_the_samples_and_the_certificate_mean() -> None:
+    assert "50 points cannot resolve a budget of 0.005" in compared(row("ours", 2, 20), samples=50).verdict
+    assert "cannot resolve" not in compared(row("ours", 2, 20), samples=200).verdict
+    assert "cannot resolve" not in compared(row("ours", 2, 20), samples=50, budget=0.0).verdict
+    assert "held to its certificate" in compared(row("ours", 2, 20), certified=True).verdict
+
+
+def test_a_cut_that_dropped_nothing_says_so() -> None:
+    assert "for 8 layers, none dropped" in compared(row("ours", 2, 20), row("drop last", 8, 9)).verdict
 
 
 def test_the_verdict_says_when_cut_weights_were_worth_nothing() -> None:
@@ -385,6 +431,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def without_seconds(record: Any) -> Any:
     if isinstance(record, dict):
         return {key: without_seconds(value) for key, value in record.items() if key != "seconds"}
+    if isinstance(record, str):
+        return re.sub(r", [\d.]+ times by the clock", "", record)
     return [without_seconds(value) for value in record] if isinstance(record, list) else record
 
 

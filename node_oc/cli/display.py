@@ -54,7 +54,7 @@ def bars() -> Iterator[Progress]:
         if name not in tasks:
             tasks[name] = bars.add_task(name, total=updates, info="")
         if done % 20 == 0 or done == updates:
-            bars.update(tasks[name], completed=done, info=f"J = {info.objective:.4f}, {info.awake_steps} layers")
+            bars.update(tasks[name], completed=done, info=f"J = {info.objective:.4f}, {info.awake_steps} awake")
 
     with bars:
         yield progress

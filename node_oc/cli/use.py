@@ -103,7 +103,8 @@ def crop(
             pipeline.heal_network(config, split, small, full, progress)
     files = save_model(Model.of(small, split), stem)
     after = f", {_accuracy(small, split)} after healing" if heal else ""
-    print(f"{small.depth} layers: {before} before{after} (test). Wrote {files[0]} and {files[1].name}.")
+    count = f"{small.depth} layer{'s' * (small.depth != 1)}"
+    print(f"{count}: {before} before{after} (test). Wrote {files[0]} and {files[1].name}.")
 
 
 def export(

@@ -31,7 +31,7 @@ class Control:
         h: h_k, k = 0..M-1.
 
     Raises:
-        DataError: a number that is not finite, or not one step size a step.
+        DataError: a number that is not finite, or not one positive step size a step.
     """
 
     name: str
@@ -43,6 +43,9 @@ class Control:
 
     def __post_init__(self) -> None:
         check_curve(f"excess of {self.name}", [*self.running, self.last, self.terminal, self.cost])
+        if not all(math.isfinite(h) and h > 0 for h in self.h):
+            raise DataError(f"step sizes of {self.name}", got=list(self.h), expected="positive finite numbers",
+                            do="Give DepthGrid.h of the network.")  # fmt: skip
         if len(self.h) != len(self.running):
             raise DataError(f"steps of {self.name}", got=f"{len(self.h)} step sizes and {len(self.running)} values",
                             expected="one of each a step", do="Give one stage excess for each h_k.")  # fmt: skip
@@ -170,8 +173,9 @@ def counting(
     fifth = row(*curves[0], SHARES[1] * trained.running[0])
     owed = objective <= bound + ROUNDING * abs(bound)
     verdict: Literal["holds", "violated", "not owed"] = "not owed"
+    below = min(*trained.running, trained.last, trained.terminal, trained.cost)
     if owed:
-        verdict = "violated" if exceeded else "holds"
+        verdict = "violated" if exceeded or below < -ROUNDING else "holds"
     told = _sentence(verdict, objective, name, bound, exceeded, fifth, horizon)
     return Counting(verdict, objective, name, bound, totals, levels, told)
 
@@ -185,6 +189,8 @@ def _sentence(
     if verdict == "not owed":
         return (f"Counting bound not owed: J is {objective:.4g} above its least value, {objective - bound:.3g} more "
                 f"than with {name} ({bound:.4g}){lasts}.")  # fmt: skip
+    if verdict == "violated" and not exceeded:
+        return "Counting bound violated: a cost lies below its least value, so that value is wrong."
     if verdict == "violated":
         worst = max(exceeded, key=lambda r: r.measured / max(r.bound, 1e-300))
         return (f"Counting bound violated: {worst.of} at least {worst.level:.3g} for {worst.measured:g} units of time, "
@@ -209,11 +215,12 @@ def cuts(trained: Control, stage: Sequence[float], terminal: Sequence[float], co
     Raises:
         DataError: a number that is not finite.
     """
+    names = ["lift, head and zero steps"]
+    names += [f"its own first {m} layer{'s' * (m != 1)} and zero steps" for m in range(1, len(trained.h))]
     return [
-        Control(f"its own first {m} layer{'s' * (m != 1)} and zero steps", trained.running[:m], stage[m], terminal[m],
-                sum(costs[:m]), trained.h[:m])
+        Control(names[m], trained.running[:m], stage[m], terminal[m], sum(costs[:m]), trained.h[:m])
         for m in range(len(trained.h))
-    ]  # fmt: skip
+    ]
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from node_oc.diagnosis.turnpike import check_curve
+from node_oc.errors import DataError
 
 Law = Literal["exponential", "algebraic", "not resolved"]
 SETTLED = 3.0  # times the floor: there at least two thirds of a value are decay
@@ -74,7 +75,8 @@ def decay(
     With stage costs, error and controls decay like C exp(-mu t) with C and mu independent of T, without them only
     O(1/T) is known (Geshkovski and Zuazua, Acta Numerica 2022; Esteve et al., arXiv 2008.02491). The fit, its
     window and the comparison with a power of time are ours. The interval of mu is the one of a straight line
-    with independent normal errors, m - 2 degrees of freedom.
+    with independent normal errors, m - 2 degrees of freedom: neighbouring layers are not independent, and a floor
+    bends the line, so it is the noise of the fit and less than that of the rate.
 
     Args:
         values: mean excess, or distance, k = 0..N.
@@ -83,12 +85,18 @@ def decay(
         name: what the sentence calls the values.
 
     Raises:
-        DataError: no layers, a value that is not finite, or not one time a layer.
+        DataError: no layers, a value that is not finite, or not one time a layer, rising.
     """
     check_curve(f"{name} over depth", values, t)
     times = np.arange(len(values), dtype=float) if t is None else np.asarray(t, dtype=float)
+    if len(values) > 1 and not (np.diff(times) > 0).all():
+        raise DataError(f"times of {name}", got=times.tolist(), expected="rising times",
+                        do="Give DepthGrid.t of the network.")  # fmt: skip
     m = window(values)
     span = (0, max(m - 1, 0))
+    if m == 0 and values[-1] > values[0]:
+        told = f"No decay: the {name} is least at layer 0 and ends at {values[-1]:.3g}, from {values[0]:.3g}."
+        return Decay("not resolved", None, None, None, None, None, None, None, span, told)
     if m < 3:
         told = (f"Decay rate not resolved: {m or 'no'} layer{'s' * (m != 1)} before the {name} reaches its floor, "
                 "a fit needs three.")  # fmt: skip
@@ -116,7 +124,8 @@ def decay(
     else:
         told = f"Decay rate not resolved: {rate:.3g} in {interval} {over}, which does not exclude 0."
     if high < 0:
-        told = f"No decay: the {name} grows {over}, at rate {-rate:.3g} in [{-high:.3g}, {-low:.3g}]."
+        first = "No decay" if values[-1] >= values[0] else "Decay rate not resolved"
+        told = f"{first}: the {name} grows {over}, at rate {-rate:.3g} in [{-high:.3g}, {-low:.3g}]."
     return Decay(law, rate, low, high, constant, r2, -exponent, power_r2, span, told)
 
 

@@ -60,7 +60,7 @@ def rotated_cost(
         h: step sizes, (N,); 1 if None.
 
     Raises:
-        DataError: shapes that do not belong together, or a value that is not finite.
+        DataError: shapes that do not belong together, a value that is not finite, or a step size that is not positive.
     """
     e = np.asarray(excess, dtype=float)
     s = np.zeros((len(e) + 1, *e.shape[1:])) if storage is None else np.asarray(storage, dtype=float)
@@ -73,6 +73,9 @@ def rotated_cost(
             layer, sample = (int(i) for i in np.argwhere(~np.isfinite(values))[0])
             raise DataError(what, got=f"{values[layer, sample]} at layer {layer}, sample {sample}",
                             expected="finite values", do="A NaN here means that training diverged.")  # fmt: skip
+    if not (np.isfinite(steps) & (steps > 0)).all():
+        raise DataError("step sizes h_k", got=steps.tolist(), expected="positive finite numbers",
+                        do="Give DepthGrid.h of the network.")  # fmt: skip
     return e - np.diff(s, axis=0) / steps[:, None]
 
 
@@ -92,7 +95,7 @@ def dissipation(
         h: step sizes, (N,); 1 if None.
 
     Raises:
-        DataError: shapes that do not belong together, or a value that is not finite.
+        DataError: shapes that do not belong together, a value that is not finite, or a step size that is not positive.
     """
     rotated = rotated_cost(excess, storage, h)
     alpha = np.asarray(rate, dtype=float)
@@ -113,7 +116,7 @@ def dissipation(
         told += f", {where}."
     else:
         told = (f"Not strictly dissipative on these trajectories with this storage and alpha: violated in "
-                f"{100 * share:.2g} % of {n} x {samples} cases, {where}, sample {sample}.")  # fmt: skip
+                f"{100 * share:.3g} % of {n} x {samples} cases, {where}, sample {sample}.")  # fmt: skip
     return Dissipation(strict, least, layer, sample, share, tuple(residual.min(1).tolist()),
                        tuple(rotated.mean(1).tolist()), told)  # fmt: skip
 

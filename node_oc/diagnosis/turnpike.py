@@ -36,7 +36,8 @@ def turnpike(distance: Sequence[float], share: float = 0.2, t: Sequence[float] |
     """Entry and exit by distance, from the mean distance at layers k = 0..N.
 
     The trajectories are said to be near the minimisers where the mean distance is at most ``share`` of the
-    one at k = 0. Near to the end, from before the last layer on: a turnpike without exit. An entry at the last
+    one at k = 0. Near to the end, from before the last layer on: a turnpike without exit, called late where that is
+    for no more than half of the time T. An entry at the last
     layer alone is the end of training, not a turnpike. Where the curve does not stay to the end, but is near for
     more than half of the time T in one stretch, that stretch is the turnpike, and what follows it the leaving
     arc: "for most of the depth" is the turnpike property (arXiv 2405.19013). These are our definitions. With
@@ -54,11 +55,15 @@ def turnpike(distance: Sequence[float], share: float = 0.2, t: Sequence[float] |
     t = range(len(distance)) if t is None else t
     level, last = share * distance[0], len(distance) - 1
     entry = stays(distance, level)
+    first, end = _longest_stay(distance, level, t)
+    whole = t[last] - t[0]
     if entry is not None and entry < last:
         near = f"from layer {entry} of {last} on the distance to the minimisers stays below {level:.3g}"
-        return Turnpike(entry, None, level, f"Turnpike: {near}.")
-    first, end = _longest_stay(distance, level, t)
-    if t[end] - t[first] > (t[last] - t[0]) / 2:
+        late = (
+            "" if t[last] - t[entry] > whole / 2 else f", late: for {t[last] - t[entry]:g} of {whole:g} units of time"
+        )
+        return Turnpike(entry, None, level, f"Turnpike: {near}{late}.")
+    if t[end] - t[first] > whole / 2:
         near = f"from layer {first} to layer {end} of {last} the distance to the minimisers stays below {level:.3g}"
         leaves = f"then it leaves and ends at {distance[-1]:.3g}"
         return Turnpike(first, end, level, f"Turnpike with a leaving arc: {near}; {leaves}.")

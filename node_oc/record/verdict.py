@@ -8,6 +8,7 @@ from typing import Any
 from node_oc.data.split import Split
 from node_oc.diagnosis.loss import sample_losses
 from node_oc.discretization.network import Network
+from node_oc.errors import ShapeError
 from node_oc.search import Found
 
 
@@ -46,24 +47,32 @@ def verdict(
         text = (f"This network needs {depth} of its {n} layers: {cut} its loss (squared error of the standardised "
                 f"target) changes by {100 * ratio:+.1f} % on validation data.")  # fmt: skip
     if depth == 0:
-        text += " Lift and head alone are enough: a linear model would have done."
+        text += " No residual step is needed: " + _without_steps(found.network)
     text += " " + _certificate_sentence(found)
     if split.task == "classification" and 1 / found.selecting > found.budget.budget > 0:
         text += (f" {found.selecting} validation points cannot resolve a budget of {found.budget.budget:g}: one point "
                  f"is {1 / found.selecting:.3f}.")  # fmt: skip
     if "plain" in loss and (gap := float(found.budget.paired(loss["full"], loss["plain"]).mean())) > found.budget.limit:
         by = f"{100 * gap:.2f} points" if split.task == "classification" else "more than the budget"
-        text += (f" The full network is worse than a plain one of {depth} layers, by {by}: to stay within its budget "
+        text += (f" The full network is worse than a plain one of {count(depth)}, by {by}: to stay within its budget "
                  "says little here; train it better, or believe a sweep of small networks.")  # fmt: skip
     difference = neighbour(found, split)
     if difference is not None and difference < -found.budget.budget:
         by = f"by {-100 * difference:.2f} {'points' if split.task == 'classification' else '% of the loss'}"
         pay = "the stage costs did not pay here, and " if staged else ""
-        text += f" A plain network of {depth} layers is better {by}: {pay}a sweep of small networks is the better idea."
+        text += f" A plain network of {count(depth)} is better {by}: {pay}a sweep of small networks is the better idea."
     if depth and work["ours"] and work["sweep"] < work["ours"]:
         text += (f" A sweep of plain networks (1, 2, 4, .. layers, then bisection) that ends at {depth} would have "
                  f"taken about {work['sweep'] / work['ours']:.1f} of this run's work.")  # fmt: skip
     return text
+
+
+def _without_steps(network: Network) -> str:
+    try:
+        network.system.affine_readout()
+    except ShapeError:
+        return "lift, skips and head alone are enough."
+    return "lift and head alone are enough, a linear model would have done."
 
 
 def sweep_work(depth: int) -> int:
@@ -85,6 +94,11 @@ def sweep_work(depth: int) -> int:
     return layers
 
 
+def count(depth: int) -> str:
+    """ "1 layer", "2 layers"."""
+    return f"{depth} layer{'s' * (depth != 1)}"
+
+
 def _certificate_sentence(found: Found) -> str:
     if not found.certifying:
         return "Not certified: the validation data are too few for two halves of 1,000."
@@ -100,8 +114,8 @@ def _certificate_sentence(found: Found) -> str:
         else "no number of points would do"
     )
     limit = certificate.limit if certificate else math.nan
-    deeper = f" (certified: {found.certified_depth} layers)" if found.certified_depth is not None else ""
-    return f"Not certified at {tested[0].depth} layers: upper limit {limit:.4f}, {needed}{deeper}."
+    deeper = f" (certified: {count(found.certified_depth)})" if found.certified_depth is not None else ""
+    return f"Not certified at {count(tested[0].depth)}: upper limit {limit:.4f}, {needed}{deeper}."
 
 
 def effort(found: Found, work: list[dict[str, Any]]) -> dict[str, float | None]:

@@ -107,13 +107,16 @@ class Rivals(Sweeps):
             ConfigError: no depths, or one outside 0..N.
         """
         rows = [ours, self.sweep(depths), self.upwards(), self.drop_last(), self.block_influence(),
-                self.fresh_healed(ours.depth)]  # fmt: skip
+                self.fresh_healed(ours.depth, ours.steps)]  # fmt: skip
         plain = [self._plain[m] for m in sorted(self._plain)]
         reference = self._ledger.row("reference", self.protocol.reference, None, ())
         best = self._best(self._plain)
         ahead = not self._inside(self.protocol.losses(self.protocol.reference), self._losses[best])
-        return Compared(rows, plain, [self._cuts[key] for key in sorted(self._cuts)], reference,
-                        self.protocol.split.task, self._plain[best] if ahead else None)  # fmt: skip
+        return Compared(
+            rows, plain, [self._cuts[key] for key in sorted(self._cuts)], reference, self.protocol.split.task,
+            self.protocol.search.budget, len(self.protocol.selecting), self._plain[best] if ahead else None,
+            self.protocol.search.certify,
+        )  # fmt: skip
 
     @cached_property
     def _by_influence(self) -> list[int]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from node_oc.cropping import crop
 from node_oc.diagnosis.loss import Budget
 from node_oc.discretization.network import Network
 from node_oc.errors import ConfigError
@@ -63,8 +64,13 @@ class Sweeps:
             self._plain[depth] = self._ledger.row("plain", network, None, [name], self._losses[depth])
         return self._plain[depth]
 
-    def fresh_healed(self, depth: int) -> Rival:
+    def fresh_healed(self, depth: int, steps: Sequence[int] | None = None) -> Rival:
         """A fresh network of ``depth`` layers trained for the healing epochs only: what are cut weights worth?
+
+        Args:
+            depth: in layers.
+            steps: those of the deep network that a cut one kept: a network in stages then has its blocks where that
+                one has them. As :attr:`fresh` makes it if None.
 
         Raises:
             ConfigError: a depth outside 0..N.
@@ -72,6 +78,8 @@ class Sweeps:
         self._check(depth)
         if depth not in self._fresh:
             network, name = self.fresh(depth), f"fresh-{depth}"
+            if steps is not None and network.spec() != (shape := crop(self.fresh(self.layers), steps=steps)).spec():
+                network = shape
             self._ledger.train(name, network, share=HEALING)
             self._fresh[depth] = self._ledger.row(FRESH, network, None, [name])
         return self._fresh[depth]
@@ -95,8 +103,8 @@ class Sweeps:
         """Plain networks of 1, 2, 4, .. layers until a doubling gains less than the budget, then bisection.
 
         A doubling gains less where the shallower network is within the budget of the deeper one, with a budget of
-        zero thus where it is as good. The answer is the smallest depth tried that is within the budget of the best
-        one seen.
+        zero thus where it is as good. Where one layer is enough, none is tried too. The answer is the smallest depth
+        tried that is within the budget of the best one seen.
 
         Args:
             limit: the deepest, in layers; N if None. The last doubling stops there.
@@ -117,7 +125,7 @@ class Sweeps:
             return self._within(depth, self._best(tried))
 
         high = self._first(tried)
-        smallest(inside, max((m for m in tried if m < high), default=0), high)
+        smallest(inside, max((m for m in tried if m < high), default=-1), high)
         return self._answer(UPWARDS, tried)
 
     def _check(self, depth: int, least: int = 0) -> None:

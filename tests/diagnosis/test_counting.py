@@ -159,6 +159,19 @@ def test_numbers_that_violate_the_bound_are_flagged() -> None:
     assert "for 8 units of time, but at most 1.86 by J of a short network" in found.sentence
 
 
+def test_a_cost_below_its_least_value_is_flagged_even_where_nothing_is_exceeded() -> None:
+    wrong = Control("trained", (-1.0,) * 4, 1.0, 0.0, 0.0, (1.0,) * 4)
+    found = counting(wrong, [SHORT], 1.0)
+    assert found.verdict == "violated"
+    assert "below its least value" in found.sentence
+
+
+@pytest.mark.parametrize("h", [(1.0, math.nan), (1.0, 0.0), (1.0, -1.0), (math.inf, 1.0)])
+def test_step_sizes_are_positive(h: tuple[float, ...]) -> None:
+    with pytest.raises(DataError, match="positive finite"):
+        Control("trained", (1.0, 0.5), 0.1, 0.1, 0.0, h)
+
+
 def test_distances_that_do_not_belong_to_the_excess_are_flagged() -> None:
     far = [2.0] * 20  # alpha(2) = 4, but the excess is 0.01 for most of the way
     found = counting(TURNPIKE, [SHORT], 1.0, distance=far, rate=lambda d: d**2, distance_name="state distance")

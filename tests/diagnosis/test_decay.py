@@ -67,7 +67,7 @@ def test_a_floor_does_not_bend_the_rate() -> None:
     assert found.resolved
 
 
-@pytest.mark.parametrize("values", [[1.0, 0.1, 0.01], [1.0], [0.5] * 9, [1.0, 2.0, 3.0, 4.0]])
+@pytest.mark.parametrize("values", [[1.0, 0.1, 0.01], [1.0], [0.5] * 9])
 def test_too_few_points_give_no_number(values: list[float]) -> None:
     found = decay(values)
     assert (found.law, found.rate, found.low, found.r2, found.power) == ("not resolved", None, None, None, None)
@@ -101,7 +101,23 @@ def test_a_power_of_time_is_not_called_exponential(power: float) -> None:
 def test_a_curve_that_grows_before_it_falls_is_no_decay() -> None:
     found = decay([1.0, 2.0, 4.0, 8.0, 0.5, 0.5, 0.5, 0.4])
     assert found.law == "not resolved"
-    assert found.sentence.startswith("No decay: the excess grows over layers 0 to 3, at rate 0.693")
+    assert found.sentence.startswith("Decay rate not resolved: the excess grows over layers 0 to 3, at rate 0.693")
+
+
+def test_a_curve_that_is_least_at_the_start_and_ends_higher_grows() -> None:
+    assert decay([1.0, 2.0, 3.0, 4.0]).sentence == "No decay: the excess is least at layer 0 and ends at 4, from 1."
+
+
+@pytest.mark.parametrize("t", [[0.0, 1.0, 1.0, 2.0], [0.0, 2.0, 1.0, 3.0]])
+def test_times_that_do_not_rise_are_refused(t: list[float]) -> None:
+    with pytest.raises(DataError, match="rising times"):
+        decay([4.0, 2.0, 1.0, 0.5], t)
+
+
+def test_the_algebraic_law_needs_clearly_better_residuals() -> None:
+    """Both laws fit this about alike: exponential stays the answer."""
+    found = decay([math.exp(-0.3 * k) * (1 + 0.1 * (-1) ** k) for k in range(12)])
+    assert found.law == "exponential"
 
 
 @pytest.mark.parametrize(

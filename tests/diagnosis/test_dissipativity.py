@@ -129,7 +129,7 @@ def test_a_violation_is_named() -> None:
     assert not found.strict
     assert (found.layer, found.sample, found.violations) == (1, 0, 2 / 6)
     assert found.least == pytest.approx(-0.3)
-    assert "violated in 33 % of 3 x 2 cases, least residual -0.3 at layer 1, sample 0." in found.sentence
+    assert "violated in 33.3 % of 3 x 2 cases, least residual -0.3 at layer 1, sample 0." in found.sentence
 
 
 def test_rounding_is_no_violation() -> None:
@@ -265,3 +265,9 @@ def test_a_cost_without_minimisers_has_no_inequality() -> None:
     assert found.dissipation is None
     assert found.counting is not None  # its infimum is known, so excess and bound are
     assert {row.of for row in found.counting.levels} == {"excess"}
+
+
+@pytest.mark.parametrize("h", [[1.0, 0.0, 1.0], [1.0, math.nan, 1.0], [1.0, -1.0, 1.0]])
+def test_step_sizes_are_positive(h: list[float]) -> None:
+    with pytest.raises(DataError, match="positive finite"):
+        dissipation(np.ones((3, 2)), np.zeros((3, 2)), h=h)

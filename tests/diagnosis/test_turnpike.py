@@ -120,3 +120,10 @@ def test_one_time_a_layer(t: list[float]) -> None:
 )
 def test_entry_by_accuracy_is_where_it_stays_within_the_budget_of_the_end(accuracy: list[float], entry: int) -> None:
     assert entry_by_accuracy(accuracy, 0.005) == entry
+
+
+def test_a_turnpike_that_is_entered_late_says_for_how_long() -> None:
+    found = turnpike([10.0] * 10 + [1.0, 1.0])
+    assert (found.entry, found.exit) == (10, None)
+    assert "late: for 1 of 11 units of time" in found.sentence
+    assert "late" not in turnpike([10.0] + [1.0] * 10).sentence
