@@ -1,0 +1,1 @@
+"""The headline: ground truth, rivals, every depth, and what the depth depends on."""
