@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from node_oc.errors import StoreError
+from node_oc.search.compared import layers
 from node_oc.store import write_atomic, write_json
 
 Record = Mapping[str, Any]
@@ -111,10 +112,6 @@ def table(record: Record) -> Table:
     return out
 
 
-def _layers(count: int) -> str:
-    return f"{count} layer{'s' * (count != 1)}"
-
-
 def _batches(models: list[Any]) -> list[str]:
     return sorted({batch for model in models for batch in model["latency_ms"] or {}}, key=int)
 
@@ -134,7 +131,7 @@ def certified(record: Record) -> str:
         told.append(f"{depth['certified']} of {depth['N']} layers certified: upper limit {number(limit)}")
     if not found[least]["holds"]:
         needed = found[least]["needed"]
-        told.append(f"{_layers(least)} not certified: upper limit {number(found[least]['limit'])}, " + (
+        told.append(f"{layers(least)} not certified: upper limit {number(found[least]['limit'])}, " + (
             "and no number of samples would do, since the mean loss itself is over the budget"
             if needed is None else f"about {number(needed)} samples needed"))  # fmt: skip
     return (f"{'; '.join(told) or 'not certified'}. The budget is {number(found[least]['budget'])}, the confidence "
@@ -148,8 +145,8 @@ def neighbour(record: Record) -> str:
         return "No plain network of the depth found was trained, so whether the stage costs paid here is open."
     plain, cropped, budget = found["plain"]["metric"], found["cropped"]["metric"], record["budget"]["budget"]
     write = points if plain["name"] == "accuracy" else number
-    layers = found["plain"]["layers"]
-    told = (f"A plain network of {_layers(layers)}, trained from the start at that depth, reaches a test "
+    depth = found["plain"]["layers"]
+    told = (f"A plain network of {layers(depth)}, trained from the start at that depth, reaches a test "
             f"{plain['name']} of {write(plain['value'])}, the cropped one {write(cropped['value'])}. ")  # fmt: skip
     other = record.get("neighbour")
     if not isinstance(other, float) or not math.isfinite(other):

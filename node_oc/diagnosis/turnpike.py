@@ -55,14 +55,13 @@ def turnpike(distance: Sequence[float], share: float = 0.2, t: Sequence[float] |
     t = range(len(distance)) if t is None else t
     level, last = share * distance[0], len(distance) - 1
     entry = stays(distance, level)
-    first, end = _longest_stay(distance, level, t)
     whole = t[last] - t[0]
     if entry is not None and entry < last:
         near = f"from layer {entry} of {last} on the distance to the minimisers stays below {level:.3g}"
-        late = (
-            "" if t[last] - t[entry] > whole / 2 else f", late: for {t[last] - t[entry]:g} of {whole:g} units of time"
-        )
+        spent = t[last] - t[entry]
+        late = "" if spent > whole / 2 else f", late: for {spent:g} of {whole:g} units of time"
         return Turnpike(entry, None, level, f"Turnpike: {near}{late}.")
+    first, end = _longest_stay(distance, level, t)
     if t[end] - t[first] > whole / 2:
         near = f"from layer {first} to layer {end} of {last} the distance to the minimisers stays below {level:.3g}"
         leaves = f"then it leaves and ends at {distance[-1]:.3g}"

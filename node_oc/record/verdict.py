@@ -10,6 +10,7 @@ from node_oc.diagnosis.loss import sample_losses
 from node_oc.discretization.network import Network
 from node_oc.errors import ShapeError
 from node_oc.search import Found
+from node_oc.search.compared import layers
 
 
 def verdict(
@@ -54,13 +55,15 @@ def verdict(
                  f"is {1 / found.selecting:.3f}.")  # fmt: skip
     if "plain" in loss and (gap := float(found.budget.paired(loss["full"], loss["plain"]).mean())) > found.budget.limit:
         by = f"{100 * gap:.2f} points" if split.task == "classification" else "more than the budget"
-        text += (f" The full network is worse than a plain one of {count(depth)}, by {by}: to stay within its budget "
+        text += (f" The full network is worse than a plain one of {layers(depth)}, by {by}: to stay within its budget "
                  "says little here; train it better, or believe a sweep of small networks.")  # fmt: skip
     difference = neighbour(found, split)
     if difference is not None and difference < -found.budget.budget:
         by = f"by {-100 * difference:.2f} {'points' if split.task == 'classification' else '% of the loss'}"
         pay = "the stage costs did not pay here, and " if staged else ""
-        text += f" A plain network of {count(depth)} is better {by}: {pay}a sweep of small networks is the better idea."
+        text += (
+            f" A plain network of {layers(depth)} is better {by}: {pay}a sweep of small networks is the better idea."
+        )
     if depth and work["ours"] and work["sweep"] < work["ours"]:
         text += (f" A sweep of plain networks (1, 2, 4, .. layers, then bisection) that ends at {depth} would have "
                  f"taken about {work['sweep'] / work['ours']:.1f} of this run's work.")  # fmt: skip
@@ -81,22 +84,16 @@ def sweep_work(depth: int) -> int:
     Depths 1, 2, 4, .. until one doubling beyond the answer gains nothing, then bisection between the last two
     candidates: what a user would have spent instead of training one deep network.
     """
-    top = 1
-    layers = 1
+    top = trained = 1
     while top < 2 * depth:
         top *= 2
-        layers += top
+        trained += top
     low, high = top // 4, top // 2  # the answer lies in (low, high]
     while high - low > 1:
         middle = (low + high) // 2
-        layers += middle
+        trained += middle
         low, high = (low, middle) if middle >= depth else (middle, high)
-    return layers
-
-
-def count(depth: int) -> str:
-    """ "1 layer", "2 layers"."""
-    return f"{depth} layer{'s' * (depth != 1)}"
+    return trained
 
 
 def _certificate_sentence(found: Found) -> str:
@@ -114,8 +111,8 @@ def _certificate_sentence(found: Found) -> str:
         else "no number of points would do"
     )
     limit = certificate.limit if certificate else math.nan
-    deeper = f" (certified: {count(found.certified_depth)})" if found.certified_depth is not None else ""
-    return f"Not certified at {count(tested[0].depth)}: upper limit {limit:.4f}, {needed}{deeper}."
+    deeper = f" (certified: {layers(found.certified_depth)})" if found.certified_depth is not None else ""
+    return f"Not certified at {layers(tested[0].depth)}: upper limit {limit:.4f}, {needed}{deeper}."
 
 
 def effort(found: Found, work: list[dict[str, Any]]) -> dict[str, float | None]:
