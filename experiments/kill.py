@@ -3,7 +3,7 @@
     python -m experiments.kill [--kills 10] [--seed 0]
 
 An uninterrupted run is made first; then runs that are killed once each, at moments drawn uniformly from the
-uninterrupted run's duration, and resumed to the end.
+uninterrupted run's duration, and resumed to the end. Half of them grow, half train a deep network and cut it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 SETTINGS = (
-    "system.depth=8", "data.val=2000", "data.test=1000", "training.epochs=400", "training.min_updates=0",
+    "system.depth=8", "data.turns=3", "data.val=2000", "data.test=1000", "training.min_updates=0",
     "training.checkpoint_seconds=0.2", "export.onnx=false", "export.torch_export=false",
 )  # fmt: skip
 
@@ -29,15 +29,47 @@ def command(verb: str, *arguments: str) -> list[str]:
     return [sys.executable, "-c", "from node_oc.cli import main; main()", verb, *arguments]
 
 
-def run(folder: Path) -> list[str]:
+WAYS = {"grow": 3000, "cut": 400}
+"""Way of searching and its epochs, so that both take some seconds."""
+
+
+def run(folder: Path, way: str) -> list[str]:
     """A small run of the spirals; whatever a killed one left in the folder is replaced."""
-    sets = [word for setting in SETTINGS for word in ("--set", setting)]
-    return command("run", "spirals", "--out", str(folder), "--overwrite", *sets)
+    settings = (*SETTINGS, f"training.epochs={WAYS[way]}")
+    sets = [word for setting in settings for word in ("--set", setting)]
+    return command("run", "spirals", "--search", way, "--out", str(folder), "--overwrite", *sets)
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
     """Hash of every network that the run left."""
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.glob("*.safetensors"))}
+
+
+def compare(root: Path, way: str, kills: int, draw: random.Random) -> int:
+    """How many of these killed and resumed runs differ from an uninterrupted one."""
+    root.mkdir()
+    clock = time.monotonic()
+    if subprocess.run(run(root / "whole", way), stdout=subprocess.DEVNULL, check=False).returncode != 0:
+        sys.exit("the uninterrupted run failed")
+    seconds = time.monotonic() - clock
+    want, wrong = fingerprint(root / "whole"), 0
+    print(f"{way}, uninterrupted: {seconds:.1f} s, {len(want)} networks")
+    for kill in range(kills):
+        folder = root / f"killed-{kill}"
+        process = subprocess.Popen(run(folder, way), stdout=subprocess.DEVNULL)
+        moment = draw.uniform(0, seconds)
+        time.sleep(moment)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        trainings = len(list(folder.glob("trainings/*/history.jsonl")))
+        begun = (folder / "config.toml").exists()  # killed before that there is nothing to resume
+        again = command("resume", str(folder)) if begun else run(folder, way)
+        resumed = subprocess.run(again, stdout=subprocess.DEVNULL, check=False)
+        same = resumed.returncode == 0 and fingerprint(folder) == want
+        wrong += not same
+        told = "equal to the bit" if same else "DIFFERENT"
+        print(f"killed after {moment:5.1f} s, in training {trainings}: {told}", flush=True)
+    return wrong
 
 
 def main() -> None:
@@ -47,28 +79,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     draw = random.Random(arguments.seed)
+    wrong = 0
     with tempfile.TemporaryDirectory() as temporary:
-        root = Path(temporary)
-        clock = time.monotonic()
-        if subprocess.run(run(root / "whole"), stdout=subprocess.DEVNULL, check=False).returncode != 0:
-            sys.exit("the uninterrupted run failed")
-        seconds = time.monotonic() - clock
-        want = fingerprint(root / "whole")
-        print(f"uninterrupted: {seconds:.1f} s, {len(want)} networks")
-        wrong = 0
-        for kill in range(arguments.kills):
-            folder = root / f"killed-{kill}"
-            process = subprocess.Popen(run(folder), stdout=subprocess.DEVNULL)
-            moment = draw.uniform(0, seconds)
-            time.sleep(moment)
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            begun = (folder / "config.toml").exists()  # killed before that there is nothing to resume
-            again = command("resume", str(folder)) if begun else run(folder)
-            resumed = subprocess.run(again, stdout=subprocess.DEVNULL, check=False)
-            same = resumed.returncode == 0 and fingerprint(folder) == want
-            wrong += not same
-            print(f"killed after {moment:5.1f} s: {'equal to the bit' if same else 'DIFFERENT'}", flush=True)
+        for way, kills in zip(WAYS, (arguments.kills - arguments.kills // 2, arguments.kills // 2), strict=True):
+            wrong += compare(Path(temporary) / way, way, kills, draw)
     if wrong:
         sys.exit(f"{wrong} of {arguments.kills} resumed runs differ")
     print(f"{arguments.kills} of {arguments.kills} resumed runs are equal to the bit")

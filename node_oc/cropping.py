@@ -1,9 +1,12 @@
-"""Cut a network at a depth, or drop its zero steps wherever they lie."""
+"""Cut a network at a depth, drop its zero steps wherever they lie, or make room for more."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+
+from node_oc.discretization.grid import DepthGrid
 from node_oc.discretization.network import Network
 from node_oc.errors import ShapeError
 
@@ -41,3 +44,35 @@ def awake_steps(network: Network) -> list[int]:
     """Steps that do something: neither asleep nor exactly zero."""
     zero = set(network.zero_steps())
     return [k for k in network.awake if k not in zero]
+
+
+def deepen(network: Network, depth: int, generator: torch.Generator | None = None) -> Network:
+    """A network of ``depth`` steps that computes the same: sleeping steps stand before, between and after the others.
+
+    The new ones are spread evenly, later places first; each takes the step size of the step before it. They have the
+    weights of an untrained step, which do not matter while they sleep: :class:`node_oc.GrowthSearch` wakes them where
+    that pays.
+
+    Args:
+        network: a trained network, none of its steps asleep; it is left as it is.
+        depth: N of the new one, at least one more.
+        generator: where the weights of the new steps come from; a generator seeded with 0 if None.
+
+    Raises:
+        ShapeError: a depth that leaves no room, or a network that has some already.
+    """
+    old = network.depth
+    if len(network.awake) < old:
+        raise ShapeError("network", got=f"{len(network.awake)} of {old} steps awake", expected="all awake",
+                         do="Take another network, or drop the others first with node_oc.crop(network).")  # fmt: skip
+    if depth <= old:
+        raise ShapeError("depth", got=depth, expected=f"more than {old} (layers)",
+                         do="Raise system.depth, or depth, to leave room for new layers.")  # fmt: skip
+    places = [old - i % (old + 1) for i in range(depth - old)]  # a place p stands before the old step p
+    origin: list[int | None] = []
+    for k in range(old + 1):
+        origin += [None] * places.count(k) + ([k] if k < old else [])
+    before = [next((o for o in reversed(origin[: i + 1]) if o is not None), 0) for i in range(depth)]
+    h = DepthGrid(tuple(network.grid.h[k] if old else 1.0 for k in before))
+    system = network.system.insert(sorted(places), generator or torch.Generator().manual_seed(0))
+    return Network(system, h, network.table, awake=[i for i, o in enumerate(origin) if o is not None])

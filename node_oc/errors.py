@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 
 class NodeOCError(Exception):
     """Base of every error that node_oc raises on purpose.
@@ -16,6 +19,10 @@ class NodeOCError(Exception):
     def __init__(self, what: str, *, got: object, expected: object, do: str) -> None:
         self.what, self.got, self.expected, self.do = what, got, expected, do
         super().__init__(f"{what}: got {got}, expected {expected}. {do}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions are built again from their message alone, which this one cannot be: a process pool would break.
+        return partial(type(self), got=self.got, expected=self.expected, do=self.do), (self.what,)
 
 
 class ConfigError(NodeOCError, ValueError):

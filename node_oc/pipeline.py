@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from node_oc import data, store
 from node_oc.config import Config
+from node_oc.cropping import deepen
 from node_oc.data.split import Split
 from node_oc.diagnosis.loss import outputs
 from node_oc.discretization import TABLEAUS, DepthGrid, Network
-from node_oc.errors import StoreError
+from node_oc.errors import ConfigError, ShapeError, StoreError
 from node_oc.exporting import export, load_model, save_model
 from node_oc.inference import Model
 from node_oc.plots import draw_all, draw_rivals
@@ -19,7 +22,7 @@ from node_oc.problem.cost import SoftCrossEntropy, SquaredError
 from node_oc.problem.ocp import Problem
 from node_oc.record import make_comparison, make_record
 from node_oc.report import write_report
-from node_oc.search import DepthSearch, Protocol, Rivals
+from node_oc.search import DepthSearch, GrowthSearch, Protocol, Rivals
 from node_oc.system import make_system
 from node_oc.training.batches import derived_generator
 from node_oc.training.checkpoint import CHECKPOINT, read_weights, training_work
@@ -27,7 +30,8 @@ from node_oc.training.heal import heal
 from node_oc.training.loop import Progress, make_fabric
 
 Record = dict[str, Any]
-RUN, CONFIG, TRAININGS, COMPARE = "run.json", "config.toml", "trainings", "compare"
+RUN, CONFIG, TRAININGS, COMPARE, START = "run.json", "config.toml", "trainings", "compare", "start"
+LOOKS = "looks at sleeping steps"  # in the work of a run, beside its trainings
 PLAIN_DEPTHS = (1, 2, 3, 4, 6, 8, 12)  # of the networks that a run is compared with; N comes last
 
 
@@ -52,6 +56,10 @@ def make_network(config: Config, split: Split, depth: int | None = None, name: s
     return Network(system, DepthGrid.uniform(depth, c.step), TABLEAUS[c.table])
 
 
+def _generator(config: Config, name: str) -> torch.Generator:
+    return derived_generator(config.training.seed, "weights", name, config.system.depth)
+
+
 def make_problem(config: Config, split: Split) -> Problem:
     """Soft cross-entropy, or squared error in regression, as stage and terminal cost."""
     c = config.problem
@@ -62,7 +70,7 @@ def make_problem(config: Config, split: Split) -> Problem:
 
 def run(
     config: Config, out: str | Path, *, name: str = "run", overwrite: bool = False, only_fit: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | None = None, start: Network | None = None,
 ) -> Record:  # fmt: skip
     """Train, search, measure, report and export into a new directory.
 
@@ -73,6 +81,7 @@ def run(
         overwrite: whether a directory that holds an earlier run may be replaced.
         only_fit: stop after the training with stage costs, without a search.
         progress: see :func:`node_oc.fit`.
+        start: a trained network that may be too shallow: it goes on growing where it pays, up to ``system.depth``.
 
     Returns:
         The record that ``report.json`` holds; a short one with ``only_fit``. Processes other than the first
@@ -84,13 +93,33 @@ def run(
     fabric = make_fabric(config.training)
     split = load_split(config)
     make_network(config, split)  # a configuration that does not fit the data fails before anything is written
+    _check_growth(config, split, only_fit, start)
     folder = Path(out)
     if fabric.is_global_zero:
         folder = store.output_directory(out, overwrite)
         store.write_json(folder / RUN, {"format": 1, "name": name, "only_fit": only_fit, "finished": False})
         store.write_atomic(folder / CONFIG, config.to_toml().encode())
+        if start is not None:
+            save_model(Model.of(start, split), folder / START)
     fabric.barrier()
     return _go(config, split, folder, fabric, progress)
+
+
+def _check_growth(config: Config, split: Split, only_fit: bool, start: Network | None) -> None:
+    if config.search.way == "grow" and config.problem.price == 0 and not only_fit:
+        raise ConfigError("problem.price", got=0, expected="auto, or a price above 0, where the network grows",
+                          do="Leave it out, or cut without a price: search.way=cut.")  # fmt: skip
+    if start is None:
+        return
+    deepen(start, config.system.depth, _generator(config, START))
+    try:
+        got: Any = tuple(outputs(start, split.train.x[:2]).shape)
+    except RuntimeError as error:
+        got = error
+    if got != (2, split.outputs):
+        raise ShapeError("network to grow", got=got,
+                         expected=f"{split.inputs} features in, {split.outputs} numbers out",
+                         do="Take a network that was trained on these data.")  # fmt: skip
 
 
 def resume(folder: str | Path, *, progress: Progress | None = None) -> Record:
@@ -115,15 +144,19 @@ def read_config(folder: str | Path) -> Config:
 def read_network(folder: str | Path, which: str = "full") -> Network:
     """A network of a run: "full", "cropped", "plain" or "priced"; of an interrupted run the full one as it is.
 
+    Where a network grew, "full" is the deepest that was tried, "priced" the answer before its refit with all the room
+    that it had, and of an interrupted run the full one is what was trained last.
+
     Raises:
         StoreError: the run has no such network (yet).
     """
     folder = Path(folder)
     if (folder / f"{which}.json").exists():
         return load_model(folder / which).network
-    training = folder / TRAININGS / "reference"
-    if which == "full" and (training / CHECKPOINT).exists():
-        spec, weights, _ = read_weights(training)
+    trainings = sorted((folder / TRAININGS).glob(f"*/{CHECKPOINT}"), key=lambda file: file.stat().st_mtime_ns)
+    known = {file.parent.name: file.parent for file in trainings}
+    if which == "full" and known:
+        spec, weights, _ = read_weights(known.get("reference", trainings[-1].parent))
         network = Network.from_spec(spec)
         network.to(next(iter(weights.values())).dtype)
         network.load_state_dict(weights)
@@ -175,15 +208,18 @@ def compare(
                         progress, fabric)  # fmt: skip
     full = read_network(folder)
     protocol.judge_by(full)
-    rivals = Rivals(protocol, lambda depth: make_network(config, split, depth, "plain"), folder=folder / COMPARE)
+    deepest = config.system.depth
+    rivals = Rivals(protocol, lambda depth: make_network(config, split, depth, "plain"), depth=deepest,
+                    folder=folder / COMPARE)  # fmt: skip
     source = read_network(folder, "priced") if (folder / "priced.json").exists() else full
-    ours = rivals.ours(read_network(folder, "cropped"), source, training_work(folder / TRAININGS))
-    wanted = [m for m in PLAIN_DEPTHS if m < full.depth] + [full.depth] if depths is None else depths
+    report = store.read_json(folder / "report.json")
+    work = training_work(folder / TRAININGS) + [entry for entry in report["work"] if entry["training"] == LOOKS]
+    ours = rivals.ours(read_network(folder, "cropped"), source, work)
+    wanted = [m for m in PLAIN_DEPTHS if m < deepest] + [deepest] if depths is None else depths
     compared = rivals.compare(ours, wanted)
     if not fabric.is_global_zero:
         return {}
-    candidates = store.read_json(folder / "report.json")["candidates"]
-    record = make_comparison(about["name"], compared, protocol, candidates)
+    record = make_comparison(about["name"], compared, protocol, report["candidates"])
     stem = folder / COMPARE if out is None else Path(out)
     store.write_json(f"{stem}.json", record)
     draw_rivals(record, f"{stem}.png")
@@ -193,13 +229,16 @@ def compare(
 def _go(config: Config, split: Split, folder: Path, fabric: Any, progress: Progress | None) -> Record:
     about = store.read_json(folder / RUN)
     problem = make_problem(config, split)
-    search = DepthSearch(
+    kind = DepthSearch if config.search.way == "cut" or about["only_fit"] else GrowthSearch
+    search = kind(
         problem, split, config.training, config.search, auto=config.problem.price == "auto",
         fresh=lambda depth: make_network(config, split, depth, "plain"), folder=folder / TRAININGS,
         progress=progress, fabric=fabric,
     )  # fmt: skip
     network = make_network(config, split)
-    if about["only_fit"]:
+    if (folder / f"{START}.json").exists():
+        network = deepen(load_model(folder / START).network, config.system.depth, _generator(config, START))
+    if isinstance(search, DepthSearch) and about["only_fit"]:
         search.train_reference(network)
         if fabric.is_global_zero:
             save_model(Model.of(network.cpu(), split), folder / "full")
@@ -211,9 +250,12 @@ def _go(config: Config, split: Split, folder: Path, fabric: Any, progress: Progr
     for each in (found.reference, found.source, found.network, found.plain):
         if each is not None:
             each.cpu()
-    record = make_record(about["name"], config, split, problem, found, training_work(folder / TRAININGS))
+    work = training_work(folder / TRAININGS)
+    if growth := found.growth:
+        work.append({"training": LOOKS, "updates": 0, "layer_steps": growth.look_work, "seconds": growth.look_seconds})
+    record = make_record(about["name"], config, split, problem, found, work)
     save_model(Model.of(found.reference, split), folder / "full")
-    if found.source is not found.reference:
+    if found.source is not found.reference:  # a network that grew is kept with the room that it had
         save_model(Model.of(found.source, split), folder / "priced")
     if found.plain is not None:
         save_model(Model.of(found.plain, split), folder / "plain")

@@ -20,6 +20,7 @@ from node_oc.store import write_atomic, write_json
 
 Record = Mapping[str, Any]
 NAMES = {"full": "full", "cropped": "cropped", "plain": "plain neighbour"}
+GROWN = {"full": "deepest tried", "cropped": "depth found", "plain": "plain neighbour"}
 
 
 class Cell(NamedTuple):
@@ -87,9 +88,10 @@ def columns(record: Record) -> list[tuple[str, str]]:
 def rows(record: Record) -> list[list[Cell]]:
     """The cells of the table: the full network, the cropped one, its plain neighbour."""
     out = []
+    names = GROWN if record.get("growth") else NAMES
     for model in record["models"]:
         name, entry = model["name"], model["metric"]
-        row = [Cell((name,), NAMES.get(name, name))]
+        row = [Cell((name,), names.get(name, name))]
         row += [Cell((model[key],), number(model[key])) for key in ("layers", "parameters", "flops")]
         for batch in _batches(record["models"]):
             both = (model["latency_ms"] or {}).get(batch) or {"p50": None, "p95": None}
@@ -123,7 +125,7 @@ def certified(record: Record) -> str:
         return "not certified: the validation data were too few to keep a half for it."
     found = {c["depth"]: c["certificate"] for c in record["candidates"] if c["certificate"]}
     if not found:
-        return "not certified: no cropped network was within the budget."
+        return f"not certified: no {'' if record.get('growth') else 'cropped '}network was within the budget."
     least = min(found)  # from deep to shallow up to the first failure: only the last one can have failed
     told = []
     if depth["certified"] in found:
@@ -146,18 +148,19 @@ def neighbour(record: Record) -> str:
     plain, cropped, budget = found["plain"]["metric"], found["cropped"]["metric"], record["budget"]["budget"]
     write = points if plain["name"] == "accuracy" else number
     depth = found["plain"]["layers"]
+    ours = "the one that grew" if record.get("growth") else "the cropped one"
     told = (f"A plain network of {layers(depth)}, trained from the start at that depth, reaches a test "
-            f"{plain['name']} of {write(plain['value'])}, the cropped one {write(cropped['value'])}. ")  # fmt: skip
+            f"{plain['name']} of {write(plain['value'])}, {ours} {write(cropped['value'])}. ")  # fmt: skip
     other = record.get("neighbour")
     if not isinstance(other, float) or not math.isfinite(other):
         return told + "They cannot be compared on validation data."
     if other < -budget:
-        return (
-            told + "On validation data the plain one is better by more than the budget: one deep training did not pay."
-        )
+        paid = "" if record.get("growth") else ": one deep training did not pay"
+        return told + f"On validation data the plain one is better by more than the budget{paid}."
     if other > budget:
-        return told + "On validation data the cropped one is better by more than the budget."
-    return told + "They differ by no more than the budget: the deep training gave the depth, not a better network."
+        return told + f"On validation data {ours} is better by more than the budget."
+    gave = "growth" if record.get("growth") else "the deep training"
+    return told + f"They differ by no more than the budget: {gave} gave the depth, not a better network."
 
 
 def answers(record: Record) -> list[tuple[str, str]]:
@@ -171,10 +174,12 @@ def answers(record: Record) -> list[tuple[str, str]]:
            ("Entry", f"{entry}."), ("Decay", record["decay"]["sentence"]),
            ("Counting bound", record["counting"]["sentence"]),
            ("Dissipativity", record["dissipation"]["sentence"])]  # fmt: skip
+    if growth := record.get("growth"):
+        out.insert(1, ("Reference", f"the deepest network that growth tried, {layers(depth['N'])}, with the averaged "
+                       f"weights that it had then; there was room for {growth['limit']}."))  # fmt: skip
     if other is not None:
-        out.append(
-            ("Disagreement", f"{points(other)} of the test samples get another class than from the full network.")
-        )
+        full = "deepest network tried" if growth else "full network"
+        out.append(("Disagreement", f"{points(other)} of the test samples get another class than from the {full}."))
     for kind, errors in record["parity"].items():
         worst = max((value for value in errors.values()), default=None)
         out.append((f"{kind.upper()} parity", f"largest difference {number(worst, 2)} of the largest output, "
@@ -188,7 +193,7 @@ def captions(record: Record) -> dict[str, str]:
     missing = "; what was still missing at the green cut, healing had to make up" if M < N else ""
     states = (", and the way of its states: with a turnpike they run to the dashed minimisers of their class and stay"
               if record["plane"] and record["plane"]["trajectories"] else "")  # fmt: skip
-    return {
+    told = {
         "trajectories": f"What the full network's readout decides after k layers{states}{missing}.",
         "profile": "With a turnpike the curves of the full network settle early and then stay flat, train and test "
         "alike; the cropped network, healed, has to get as far within the layers it kept.",
@@ -198,7 +203,23 @@ def captions(record: Record) -> dict[str, str]:
         "budget line is the one selected; the way from its hollow diamond is what healing gave back.",
         "minimisers": "Soft cross-entropy has a least value where plain cross-entropy falls for ever; the last logits "
         "should lie along the dashed line of their class, for the cropped network as for the full one.",
+        "growth": "Two networks side by side: where the shallow one loses more than the budget, the deep one goes on "
+        "and more layers wake; where it does not, growth is over, fewer layers are asked, and the answer is refitted.",
     }
+    if record.get("growth"):
+        told = {name: _of_growth(words) for name, words in told.items()}
+    return told
+
+
+def _of_growth(caption: str) -> str:
+    """A caption in the words of a network that grew: none was full, cropped or healed."""
+    for cut, grown in (
+        ("the full network", "the deepest network tried"), ("full one", "deepest one"),
+        ("cropped network, healed,", "network of the depth found"), ("cropped network", "answer"),
+        ("the cut saves", "the depth found saves"), ("healing had", "the refit had"),
+    ):  # fmt: skip
+        caption = caption.replace(cut, grown)
+    return caption
 
 
 def write_report(record: Record, folder: str | Path, figures: Mapping[str, str | Path]) -> dict[str, Path]:
@@ -224,7 +245,7 @@ def write_report(record: Record, folder: str | Path, figures: Mapping[str, str |
     source = Path(__file__).with_name("report.html").read_text(encoding="utf-8")
     html = environment.from_string(source).render(
         record=record, columns=columns(record), rows=rows(record), answers=answers(record), pictures=pictures,
-        neighbour=neighbour(record), effort=record.get("effort"),
+        neighbour=neighbour(record), effort=record.get("effort"), growth=record.get("growth"),
     )  # fmt: skip
     write_json(paths["json"], dict(record))
     write_atomic(paths["html"], html.encode("utf-8", "xmlcharrefreplace"))

@@ -57,6 +57,7 @@ def record(task: str = "classification", classes: int = 2, N: int = 20, M: int =
                    "search": {"budget": 0.005, "confidence": 0.95, "certify": False, "heal": True}},
         "data": {"task": task, "classes": names, "features": 2 if two else 64, "train": 1000, "val": 10000,
                  "test": 10000},
+        "growth": None,
         "verdict": f"{M} of {N} layers are enough: the cropped network is within the budget of the full one.",
         "depth": {"N": N, "depth": M, "selected": M, "certified": M if right else None,
                   "entry_accuracy": 4 if right else None, "entry_distance": 5},

@@ -63,6 +63,15 @@ class Field(System):
             u.data = self.u[k].detach().clone()
         return small
 
+    def insert(self, places: Sequence[int], generator: torch.Generator) -> Field:
+        old: list[nn.Parameter | None] = list(self.u)
+        for p in sorted(places, reverse=True):
+            old.insert(p, None)
+        large = Field(self.f, len(old), self.size)
+        for u, known in zip(large.u, old, strict=True):
+            u.data = torch.randn((), generator=generator) if known is None else known.detach().clone()
+        return large.to(self.u[0].dtype)
+
     def spec(self) -> dict[str, Any]:
         return {"kind": "field"}
 
@@ -124,6 +133,21 @@ class Projecting(System):
 
     def subsystem(self, steps: Sequence[int]) -> Projecting:
         raise NotImplementedError("only whole stages of it could be dropped")
+
+    def insert(self, places: Sequence[int], generator: torch.Generator) -> Projecting:
+        old: list[int | None] = list(range(self.depth))
+        widths = list(self.widths)
+        for p in sorted(places, reverse=True):
+            old.insert(p, None)
+            widths.insert(p, self.widths[p])
+        large = Projecting(widths, self.outputs, generator).to(self.reading.dtype)
+        large.reading.data = self.reading.detach().clone()
+        for k, known in enumerate(old):
+            if known is not None:
+                large.u[k].data = self.u[known].detach().clone()
+                if not self.is_identity(known):
+                    large.projections[str(k)].data = self.projections[str(known)].detach().clone()
+        return large
 
     def spec(self) -> dict[str, Any]:
         return {"kind": "projecting"}

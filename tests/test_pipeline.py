@@ -34,23 +34,18 @@ def hashes(folder: Path) -> dict[str, str]:
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.glob("*.safetensors"))}
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["grow", "cut"])
+def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "whole"
-    pipeline.run(config(), folder, name="whole")
+    pipeline.run(config(search__way=request.param), folder, name="whole")
     return folder
 
 
 def test_a_run_leaves_report_pictures_and_a_model(whole: Path) -> None:
     names = {p.name for p in whole.iterdir()}
     assert {"report.json", "report.html", "cropped.safetensors", "cropped.json", "full.json", "config.toml"} <= names
-    assert {p.stem for p in whole.glob("*.png")} == {
-        "trajectories",
-        "profile",
-        "comparison",
-        "price_curve",
-        "minimisers",
-    }
+    told = "growth" if pipeline.read_config(whole).search.way == "grow" else "price_curve"
+    assert {p.stem for p in whole.glob("*.png")} == {"trajectories", "profile", "comparison", told, "minimisers"}
     record = json.loads((whole / "report.json").read_text())
     depth = record["depth"]["depth"]
     assert record["models"][1]["layers"] == depth == pipeline.read_network(whole, "cropped").depth
@@ -72,12 +67,10 @@ def test_the_record_agrees_with_the_networks(whole: Path) -> None:
 
 
 def test_interrupted_in_any_training_it_resumes_to_the_same_bits(whole: Path, tmp_path: Path) -> None:
-    trainings = sorted(p.name for p in (whole / "trainings").iterdir())
-    for name in (
-        "reference",
-        next(n for n in trainings if n.endswith("refit")),
-        next(n for n in trainings if "heal" in n),
-    ):
+    trainings, options = sorted(p.name for p in (whole / "trainings").iterdir()), pipeline.read_config(whole)
+    cut = ("reference", "-refit", "heal")
+    for kind in ("start", "deep", "refit") if options.search.way == "grow" else cut:
+        name = next(n for n in trainings if kind in n)
 
         def interrupt(training: str, done: int, updates: int, info: object, name: str = name) -> None:
             if training == name and done == updates // 2 + 1:
@@ -85,7 +78,7 @@ def test_interrupted_in_any_training_it_resumes_to_the_same_bits(whole: Path, tm
 
         folder = tmp_path / name
         with pytest.raises(KeyboardInterrupt):
-            pipeline.run(config(training__checkpoint_seconds=0.0), folder, progress=interrupt)
+            pipeline.run(options.replace({"training.checkpoint_seconds": 0.0}), folder, progress=interrupt)
         network = pipeline.read_network(folder)  # a usable run
         assert network(torch.zeros(1, 2)).shape == (1, 2)
         pipeline.resume(folder)
@@ -117,7 +110,7 @@ def test_a_finished_run_resumes_to_itself_without_training(whole: Path) -> None:
 
 def test_an_existing_directory_is_refused_unless_overwritten(whole: Path, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="--overwrite"):
-        pipeline.run(config(), whole)
+        pipeline.run(pipeline.read_config(whole), whole)
     (tmp_path / "mine.txt").write_text("precious")
     with pytest.raises(StoreError, match="did not write"):
         pipeline.run(config(), tmp_path, overwrite=True)
@@ -152,7 +145,7 @@ def test_a_full_disk_leaves_a_run_that_can_be_resumed(
 
     monkeypatch.setattr(os, "replace", replace)
     with pytest.raises(StoreError, match="full disk"):
-        pipeline.run(config(), folder, name="whole")
+        pipeline.run(pipeline.read_config(whole), folder, name="whole")
     monkeypatch.undo()
     pipeline.resume(folder)
     assert hashes(folder) == hashes(whole)

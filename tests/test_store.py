@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import json
 import math
@@ -351,3 +352,10 @@ def test_output_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert store.output_directory(out, overwrite=True) == out
     assert list(out.iterdir()) == []
     assert (tmp_path / "else" / "kept").exists()
+
+
+def test_an_error_survives_the_way_between_processes() -> None:
+    error = StoreError("file", got=7, expected="eight", do="Count again.")
+    again = copy.copy(error)  # by the same protocol
+    assert type(again) is StoreError
+    assert (str(again), again.what, again.got) == (str(error), "file", 7)

@@ -80,13 +80,13 @@ def smallest(validation: dict[int, Sequence[float]], budget: float = 0.5) -> int
     return min(depth for depth, mean in means.items() if mean >= best - budget - 1e-9)
 
 
-def options(description: str | None, sets: Sequence[str]) -> argparse.Namespace:
+def options(description: str | None, sets: Sequence[str], folder: str = "runs/headline") -> argparse.Namespace:
     """The command line that these experiments share."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", nargs="+", default=list(sets), choices=sets)
     parser.add_argument("--seeds", type=int, help="fewer or more seeds than the table has")
     parser.add_argument("--data", help="folder with the four IDX files of MNIST")
-    parser.add_argument("--folder", type=Path, default=Path("runs/headline"), help="checkpoints, shared and resumable")
+    parser.add_argument("--folder", type=Path, default=Path(folder), help="checkpoints, shared and resumable")
     parser.add_argument("--redraw", action="store_true", help="tables and pictures again from the JSON file")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="seeds at a time, one thread each")
     parsed = parser.parse_args()

@@ -7,17 +7,18 @@ import sys
 import typer
 
 from node_oc.cli.compare import compare
+from node_oc.cli.grow import grow
 from node_oc.cli.train import config, fit, resume, run
 from node_oc.cli.use import crop, diagnose, export, predict
 from node_oc.errors import NodeOCError
 
 app = typer.Typer(
-    help="How deep does this network need to be?\n\nTrain a residual network once as an optimal control problem, "
-    "read the depth off its trajectories, cut it there, heal, certify and export it.\n\n"
+    help="How deep does this network need to be?\n\nTrain a residual network as an optimal control problem: grow it "
+    "while it trains, or cut a deep one at the depth read off its trajectories; certify and export it.\n\n"
     "Start with: node-oc run spirals\n\nYour own table: node-oc run --data my.csv --target label",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
 )  # fmt: skip
-for _command in (run, fit, resume, compare, diagnose, crop, export, predict, config):
+for _command in (run, fit, resume, grow, compare, diagnose, crop, export, predict, config):
     app.command()(_command)
 
 

@@ -25,6 +25,10 @@ Set = Annotated[
 BudgetOption = Annotated[
     float | None, typer.Option(help="Accuracy that may be given up for depth; 0.005 is half a point.")
 ]
+Way = Annotated[
+    str | None,
+    typer.Option("--search", help="grow (default): from two layers. cut: train a deep network, then cut it."),
+]
 Certify = Annotated[bool, typer.Option("--certify", help="Report the certified depth as the depth.")]
 Out = Annotated[Path | None, typer.Option(help="Directory to write; runs/NAME by default.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier call wrote there.")]

@@ -19,6 +19,7 @@ from node_oc.cli.options import (
     Set,
     Target,
     TaskOption,
+    Way,
 )
 
 if TYPE_CHECKING:
@@ -27,11 +28,12 @@ if TYPE_CHECKING:
 
 def run(
     name: Name = None, data: Data = None, target: Target = None, task: TaskOption = None,
-    budget: BudgetOption = None, certify: Certify = False,
+    search: Way = None, budget: BudgetOption = None, certify: Certify = False,
     sets: Set = None, out: Out = None, overwrite: Overwrite = False,
 ) -> None:  # fmt: skip
-    """Train, find the depth, cut, heal, certify, report and export."""
-    extra = ([f"search.budget={budget}"] if budget is not None else []) + (["search.certify=true"] if certify else [])
+    """Find the depth while training, or cut a deep network; certify, report and export."""
+    extra = [f"search.way={search}"] if search is not None else []
+    extra += ([f"search.budget={budget}"] if budget is not None else []) + (["search.certify=true"] if certify else [])
     config, title = _configure(name, data, target, task, [*extra, *(sets or [])])
     _run(config, title, out, overwrite, only_fit=False)
 

@@ -91,6 +91,8 @@ class TrainingSection(Section):
 class SearchSection(Section):
     """How the depth is chosen."""
 
+    way: Literal["grow", "cut"] = Field(
+        default="grow", description="grow from two layers, or cut a deep network that is trained first")
     budget: float = Field(default=0.005, ge=0, lt=1, description="accuracy given up for depth, a fraction")
     confidence: float = Field(default=0.95, gt=0, lt=1, description="confidence of the depth certificate")
     certify: bool = Field(default=False, description="choose the depth by the paired certificate")

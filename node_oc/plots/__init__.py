@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from node_oc.errors import ConfigError, StoreError
 from node_oc.plots.comparison import comparison
+from node_oc.plots.growth import growth
 from node_oc.plots.minimisers import minimisers
 from node_oc.plots.price_curve import price_curve
 from node_oc.plots.profile import profile
@@ -22,6 +23,7 @@ from node_oc.plots.trajectories import trajectories
 from node_oc.store import write_atomic
 
 FIGURES: dict[str, Draw] = {
+    "growth": growth,
     "trajectories": trajectories,
     "profile": profile,
     "comparison": comparison,
@@ -30,7 +32,8 @@ FIGURES: dict[str, Draw] = {
 }
 """Every picture by its name, in the order in which a report shows them."""
 
-_NEEDS = {"trajectories": ("plane",), "price_curve": ("prices", "candidates"), "minimisers": ("minimisers",)}
+_NEEDS = {"trajectories": ("plane",), "price_curve": ("prices", "candidates"), "growth": ("growth",),
+          "minimisers": ("minimisers",)}  # fmt: skip
 DPI = 130
 
 
@@ -38,7 +41,9 @@ def applies(name: str, record: Record) -> bool:
     """Whether the record has what a picture shows. Raises ConfigError on an unknown name."""
     if name not in FIGURES:
         raise ConfigError("figure", got=repr(name), expected=", ".join(FIGURES), do="Name one of these.")
-    return name not in _NEEDS or any(record[key] for key in _NEEDS[name])
+    if name == "price_curve" and record.get("growth"):
+        return False  # the picture of the growth has its one candidate
+    return name not in _NEEDS or any(record.get(key) for key in _NEEDS[name])
 
 
 def draw(name: str, record: Record) -> Figure:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from node_oc.plots.style import FAINT, INK, NETWORKS, Record, figure, styled, text, values
+from node_oc.plots.style import FAINT, INK, NETWORKS, Record, called, figure, styled, text, values
 
 
 @styled
@@ -30,7 +30,8 @@ def comparison(record: Record) -> Figure:
         _latency(ax, models, batch)
     _metric(grid[panels - 1], models)
     for ax in grid[:panels]:
-        ax.set_yticks(range(len(models)), [text(model["name"]) for model in models], color=INK, fontsize=10)
+        names = [text(called(record, model["name"])) for model in models]
+        ax.set_yticks(range(len(models)), names, color=INK, fontsize=10)
         ax.set_ylim(len(models) - 0.45, -0.55)
         ax.tick_params(axis="y", length=0)
     return fig

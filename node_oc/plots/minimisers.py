@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from node_oc.plots.sets import draw_sets
-from node_oc.plots.style import FAINT, INK, MUTED, Record, class_colour, figure, styled, text
+from node_oc.plots.style import FAINT, INK, MUTED, Record, class_colour, figure, full_name, styled, text
 
 
 @styled
@@ -24,9 +24,10 @@ def minimisers(record: Record) -> Figure:
     cost, full, cropped = fig.subplots(1, 3, width_ratios=(1.15, 1, 1))
     _cost(cost, float(part["eps"]), float(part["gap"]), classes)
     both = np.array([*part["logits"], *part["depth_logits"]], dtype=float).reshape(-1, 2)
+    answer = "depth found" if record.get("growth") else "cropped network"
     for ax, points, title in (
-        (full, part["logits"], f"full network, {depth['N']} layers"),
-        (cropped, part["depth_logits"], f"cropped network, {depth['depth']} layers"),
+        (full, part["logits"], f"{full_name(record)}, {depth['N']} layers"),
+        (cropped, part["depth_logits"], f"{answer}, {depth['depth']} layers"),
     ):
         draw_sets(ax, float(part["gap"]), classes, both)
         z, y = np.array(points, dtype=float).reshape(-1, 2), np.array(part["labels"], dtype=int)

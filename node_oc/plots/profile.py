@@ -18,6 +18,7 @@ from node_oc.plots.style import (
     Array,
     Record,
     figure,
+    full_name,
     layers,
     log_axis,
     styled,
@@ -76,7 +77,9 @@ def profile(record: Record) -> Figure:
     upper.bar(np.arange(len(norms)), norms, width=0.72, color=NETWORKS["full"])
     lower.plot(log_axis(lower, [norms], "exactly 0, asleep")[0], "o", ms=4.6, color=NETWORKS["full"], gid="control")
     _finish(upper, lower, control, depth)
-    names = {key: label for key, label, _ in _SERIES}
+    names = {key: label.replace("full network", full_name(record)) for key, label, _ in _SERIES}
+    if record.get("growth"):
+        names["cropped_test"] = "depth found, test data"
     found = [line for line in grid[0, 0].lines if line.get_gid() in names]
     fig.legend(found, [names[line.get_gid()] for line in found], loc="outside lower center", ncols=3)
     return fig

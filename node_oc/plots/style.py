@@ -51,6 +51,19 @@ def styled(draw: Draw) -> Draw:
     return inner
 
 
+def called(record: Record, name: str) -> str:
+    """What a network of the record is called where it grew: its own names where a deep one was cut."""
+    full = "as it grew" if record.get("growth") and record["growth"]["fixed"] else "deepest tried"
+    return {"full": full, "cropped": "depth found"}.get(name, name) if record.get("growth") else name
+
+
+def full_name(record: Record) -> str:
+    """What the others are measured against: a full network, the deepest that growth tried, what grew at a price."""
+    if not record.get("growth"):
+        return "full network"
+    return "network that grew" if record["growth"]["fixed"] else "deepest network tried"
+
+
 def figure(width: float, height: float, title: str) -> Figure:
     """An empty figure of a size in inches, drawn by Agg, that nothing else knows of."""
     fig = Figure(figsize=(width, height), layout="constrained")

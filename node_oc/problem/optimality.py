@@ -34,32 +34,35 @@ def shrink_(group: Sequence[Tensor], threshold: float) -> bool:
 
 
 @contextmanager
-def all_awake(network: Network) -> Iterator[None]:
-    """Within the block every step is computed, so that zero steps have gradients."""
+def all_awake(network: Network, steps: Sequence[int] | None = None) -> Iterator[None]:
+    """Within the block these steps are computed too, every one if None, so that zero steps have gradients."""
     awake = network.awake
-    network.set_awake(range(network.depth))
+    network.set_awake(range(network.depth) if steps is None else {*awake, *steps})
     try:
         yield
     finally:
         network.set_awake(awake)
 
 
-def group_gradients(network: Network, problem: Problem, batches: Iterable[tuple[Tensor, Tensor]]) -> list[list[Tensor]]:
-    """Gradient in every group of the smooth part of J, averaged over all samples of the batches.
+def group_gradients(
+    network: Network, problem: Problem, batches: Iterable[tuple[Tensor, Tensor]], steps: Sequence[int] | None = None
+) -> list[list[Tensor]]:
+    """Gradient in the groups of some steps of the smooth part of J, averaged over all samples of the batches.
 
     Sleeping steps included: their group is zero, their inner weights are what they are.
 
     Args:
         batches: (x, target) pairs; each counts with its number of samples.
+        steps: whose groups; of every step if None. Others that sleep are not computed.
 
     Raises:
         DataError: no samples.
     """
-    groups = [network.system.group(k) for k in range(network.depth)]
+    groups = [network.system.group(k) for k in (range(network.depth) if steps is None else steps)]
     flat = [p for group in groups for p in group]
     total = [torch.zeros_like(p) for p in flat]
     samples = 0
-    with all_awake(network), torch.enable_grad():
+    with all_awake(network, steps), torch.enable_grad():
         for x, target in batches:
             smooth = problem.evaluate(rollout(network, x), target).smooth
             for sum_, g in zip(total, torch.autograd.grad(smooth, flat), strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -22,8 +23,10 @@ from node_oc.inference import Model
 from node_oc.measuring import measure
 from node_oc.problem.cost import SoftCrossEntropy
 from node_oc.problem.ocp import Problem
+from node_oc.problem.waking import Look
 from node_oc.record.verdict import effort, neighbour, verdict
-from node_oc.search import Candidate, Found
+from node_oc.search import Candidate, Found, Growth
+from node_oc.training.batches import training_updates
 from node_oc.trajectory.rollout import rollout
 
 GRID = 80  # points a side of a decision picture
@@ -56,14 +59,14 @@ def make_record(
         answer["sentence"] = f"On training data: {answer['sentence']}"
     losses = {key: sample_losses(network, split.test, split.task) for key, network in networks.items()}
     classify = split.task == "classification"
+    cost = effort(found, work, training_updates(config.training, len(split.train)))
     record: dict[str, Any] = {
         "format": 1, "node_oc": __version__, "torch": torch.__version__, "threads": torch.get_num_threads(),
         "name": name,
         "config": config.model_dump(mode="json"),
         "data": {"task": split.task, "classes": list(split.classes), "features": split.inputs,
                  "train": len(split.train), "val": len(split.val), "test": len(split.test)},
-        "verdict": verdict(found, split, networks, effort(found, work), config.search.heal,
-                           config.problem.stage_weight > 0),
+        "verdict": verdict(found, split, networks, cost, config.search.heal, config.problem.stage_weight > 0),
         "depth": {
             "N": found.reference.depth, "depth": found.depth, "selected": found.selected,
             "certified": found.certified_depth, "entry_accuracy": on_test.entry_accuracy,
@@ -86,7 +89,8 @@ def make_record(
         "turnpike": {"found": bool(on_train.turnpike and on_train.turnpike.found), **answers["turnpike"]},
         **{name: answers[name] for name in ("decay", "counting", "dissipation")},
         "plane": _plane(found, problem, split) if classify and split.inputs == 2 else None,
-        "minimisers": None, "parity": {}, "work": work, "effort": effort(found, work), "files": {},
+        "minimisers": None, "parity": {}, "work": work, "effort": cost, "files": {},
+        "growth": found.growth and _growth(found.growth, training_updates(config.training, len(split.train))),
     }  # fmt: skip
     if classify and split.outputs == 2 and isinstance(problem.stage, SoftCrossEntropy):
         record["minimisers"] = {
@@ -129,6 +133,19 @@ def _candidate(candidate: Candidate, split: Split) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _growth(growth: Growth, updates: int) -> dict[str, Any]:
+    def looks(seen: Iterable[Look]) -> list[dict[str, Any]]:
+        return [{"step": each.step, "ratio": each.ratio, "pays": each.pays} for each in seen]
+
+    windows = []
+    for w in growth.windows:
+        seen = {each["step"]: each for each in looks(w.looks)}
+        woke = [seen.get(k, {"step": k, "ratio": None, "pays": None}) for k in w.woke]
+        windows.append(asdict(w) | {"steps": list(w.steps), "woke": woke, "enough": w.enough})
+        del windows[-1]["looks"]
+    return asdict(growth) | {"windows": windows, "looks": looks(growth.looks), "updates": updates}
+
+
 def _profile(diagnosis: Diagnosis) -> dict[str, Any]:
     fields = asdict(diagnosis.profile)
     for name in ("control", "running", "terminal"):
@@ -147,7 +164,7 @@ def _plane(found: Found, problem: Problem, split: Split) -> dict[str, Any]:
     yy, xx = torch.meshgrid(axes[1], axes[0], indexing="ij")
     points = split.x_scale.apply(torch.stack([xx.flatten(), yy.flatten()], 1).double()).float()
     readouts = _readouts(network, points)
-    depths = sorted({0, 1, 2, 3, found.depth, n})
+    depths = sorted({k for k in (0, 1, 2, 3, found.depth, n) if k <= n})
     softmax = readouts.softmax(-1)
     probability = softmax[..., 1] if split.outputs == 2 else softmax.max(-1).values
     shown = Part(split.test.x[:TRACED], split.test.y[:TRACED])

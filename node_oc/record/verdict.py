@@ -9,6 +9,7 @@ from node_oc.data.split import Split
 from node_oc.diagnosis.loss import sample_losses
 from node_oc.discretization.network import Network
 from node_oc.errors import ShapeError
+from node_oc.record.growth import grown
 from node_oc.search import Found
 from node_oc.search.compared import layers
 
@@ -35,7 +36,9 @@ def verdict(
     n, depth = found.reference.depth, found.depth
     loss = {key: sample_losses(network, split.val, split.task) for key, network in networks.items()}
     worse = float(found.budget.paired(loss["cropped"], loss["full"]).mean())
-    if found.network is found.reference and found.selected < n:
+    if found.growth:
+        text = grown(found, found.growth, worse, split.task)
+    elif found.network is found.reference and found.selected < n:
         text = (f"{found.selected} of {n} layers stay within the budget on the selecting half, but no shallower depth "
                 f"is certified: keep all {n} layers, or give more validation data.")  # fmt: skip
     elif found.network is found.reference:
@@ -53,14 +56,15 @@ def verdict(
     if split.task == "classification" and 1 / found.selecting > found.budget.budget > 0:
         text += (f" {found.selecting} validation points cannot resolve a budget of {found.budget.budget:g}: one point "
                  f"is {1 / found.selecting:.3f}.")  # fmt: skip
-    if "plain" in loss and (gap := float(found.budget.paired(loss["full"], loss["plain"]).mean())) > found.budget.limit:
+    gap = float(found.budget.paired(loss["full"], loss["plain"]).mean()) if "plain" in loss else 0.0
+    if not found.growth and gap > found.budget.limit:
         by = f"{100 * gap:.2f} points" if split.task == "classification" else "more than the budget"
         text += (f" The full network is worse than a plain one of {layers(depth)}, by {by}: to stay within its budget "
                  "says little here; train it better, or believe a sweep of small networks.")  # fmt: skip
     difference = neighbour(found, split)
     if difference is not None and difference < -found.budget.budget:
         by = f"by {-100 * difference:.2f} {'points' if split.task == 'classification' else '% of the loss'}"
-        pay = "the stage costs did not pay here, and " if staged else ""
+        pay = "" if found.growth or not staged else "the stage costs did not pay here, and "
         text += (
             f" A plain network of {layers(depth)} is better {by}: {pay}a sweep of small networks is the better idea."
         )
@@ -115,12 +119,17 @@ def _certificate_sentence(found: Found) -> str:
     return f"Not certified at {layers(tested[0].depth)}: upper limit {limit:.4f}, {needed}{deeper}."
 
 
-def effort(found: Found, work: list[dict[str, Any]]) -> dict[str, float | None]:
-    """Work in one-layer trainings: ours, and that of the sweep that would have found the same depth."""
-    whole = next((entry["updates"] for entry in work if entry["training"] == "reference"), None)
-    plain = [entry for entry in work if not entry["training"].startswith("plain")]
-    ours = sum(entry["layer_steps"] for entry in plain) / whole if whole else None
-    return {"ours": ours, "sweep": sweep_work(max(1, found.depth))}
+def effort(found: Found, work: list[dict[str, Any]], updates: int) -> dict[str, float | None]:
+    """Work in one-layer trainings: ours, and that of the sweep that would have found the same depth.
+
+    Args:
+        found: the answer of the search.
+        work: of each training, see :func:`node_oc.training.checkpoint.training_work`, and of looks at sleeping steps;
+            empty where nothing was kept.
+        updates: of one whole training.
+    """
+    ours = [entry["layer_steps"] for entry in work if not entry["training"].startswith("plain")]
+    return {"ours": sum(ours) / updates if ours else None, "sweep": sweep_work(max(1, found.depth))}
 
 
 def neighbour(found: Found, split: Split) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lightning_fabric import Fabric
@@ -12,11 +12,10 @@ from lightning_fabric import Fabric
 from node_oc.config import SearchSection, TrainingSection
 from node_oc.cropping import awake_steps
 from node_oc.data.split import Split
-from node_oc.diagnosis.certificate import certify
-from node_oc.diagnosis.loss import sample_losses
 from node_oc.discretization.network import Network
 from node_oc.errors import ConfigError
 from node_oc.problem.ocp import Problem
+from node_oc.search.conclude import conclude
 from node_oc.search.found import Candidate, Found, Priced
 from node_oc.search.protocol import Protocol, smallest
 from node_oc.training.active import sparsify
@@ -77,21 +76,7 @@ class DepthSearch:
         source = min(reversed(inside), key=lambda entry: len(entry.sparse.awake)).network if inside else network
         tried: dict[int, Candidate] = {}
         selected = self._bisect(source, tried)
-        within = None if selected is None else tried[selected]
-        candidates = self._certify([tried[m] for m in sorted(tried)], within)
-        certified = min((c.depth for c in candidates if c.certificate and c.certificate.holds), default=None)
-        chosen = within
-        if self.search.certify:
-            chosen = None if certified is None else tried[certified]
-        depth = network.depth if chosen is None else chosen.depth
-        plain = self._train_plain(depth)
-        certifying = self.protocol.certifying
-        return Found(
-            network, self.protocol.budget, priced, source, candidates, depth,
-            network if chosen is None else chosen.network,
-            network.depth if within is None else within.depth, certified, plain,
-            len(self.protocol.selecting), len(certifying) if certifying else 0,
-        )  # fmt: skip
+        return conclude(self.protocol, network, source, tried, selected, self.fresh, priced=priced)
 
     def train_reference(self, network: Network) -> None:
         """Train with stage costs and price 0."""
@@ -147,28 +132,3 @@ class DepthSearch:
             attempt(len(steps))  # the fixed sequence of certificates starts there
         found = smallest(attempt, -1, len(steps))
         return found if attempt(found) else None
-
-    def _certify(self, candidates: list[Candidate], selected: Candidate | None) -> list[Candidate]:
-        """Fixed sequence from deep to shallow, down to the selected depth, stopping at the first failure."""
-        certifying, budget = self.protocol.certifying, self.protocol.budget
-        if certifying is None or selected is None:
-            return candidates
-        reference = sample_losses(self.protocol.reference, certifying, self.split.task)
-        out: list[Candidate] = []
-        going = True
-        for candidate in reversed(candidates):
-            if going and candidate.depth >= selected.depth:
-                loss = sample_losses(candidate.network, certifying, self.split.task)
-                d = budget.paired(loss, reference)
-                certificate = certify(d, budget.limit, self.search.confidence, *budget.range)
-                candidate = replace(candidate, certificate=certificate)
-                going = certificate.holds
-            out.append(candidate)
-        return out[::-1]
-
-    def _train_plain(self, depth: int) -> Network | None:
-        if not self.search.plain or self.fresh is None:
-            return None
-        network = self.fresh(depth)
-        self.protocol.heal(network, f"plain-{depth}", share=1.0)
-        return network

@@ -106,7 +106,9 @@ class Protocol:
         heal(network, self.problem, self.split.train, self.training, name=name, share=share, teacher=teacher,
              folder=self.folder, progress=self.progress, fabric=self.fabric)  # fmt: skip
 
-    def attempt(self, source: Network, steps: Sequence[int], name: str, teacher: Tensor | None = None) -> Candidate:
+    def attempt(
+        self, source: Network, steps: Sequence[int], name: str, teacher: Tensor | None = None, share: float = HEALING
+    ) -> Candidate:  # fmt: skip
         """Keep these steps, heal where the section says so, and measure on the selecting half.
 
         Args:
@@ -114,11 +116,12 @@ class Protocol:
             steps: the steps kept.
             name: of the healing.
             teacher: see :meth:`teacher`.
+            share: see :meth:`heal`.
         """
         network = crop(source, steps=steps)
         excess = raw = float(self.paired(network).mean())
         if self.search.heal:
-            self.heal(network, name, teacher)
+            self.heal(network, name, teacher, share)
             excess = float(self.paired(network).mean())
         return Candidate(len(steps), tuple(steps), network, raw, excess, excess <= self.budget.limit)
 

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from node_oc.errors import ShapeError
@@ -70,6 +71,13 @@ class System(nn.Module, ABC):
     @abstractmethod
     def subsystem(self, steps: Sequence[int]) -> System:
         """A new system with copies of the branches in ``steps`` alone, in that order, and every skip."""
+
+    @abstractmethod
+    def insert(self, places: Sequence[int], generator: torch.Generator) -> System:
+        """A new system with copies of every step, and an untrained step before step p for each place p in 0..N.
+
+        Places are sorted and may repeat. A new step has the width that the state has there.
+        """
 
     @abstractmethod
     def spec(self) -> dict[str, Any]:

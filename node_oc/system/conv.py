@@ -139,12 +139,13 @@ class ConvSystem(System):
 
     @torch.no_grad()
     def constrain_(self) -> None:
-        if not self.row_norm:
-            return
-        for k in range(self.depth):
-            weight = self._step(k).inner.weight
-            norm = weight.flatten(1).norm(dim=1).clamp_min(1e-12).div_(self.row_norm)
-            weight.div_(norm[:, None, None, None])
+        if self.row_norm:
+            for k in range(self.depth):
+                self._normalise(self._step(k))
+
+    def _normalise(self, step: ConvBranch) -> None:
+        norm = step.inner.weight.flatten(1).norm(dim=1).clamp_min(1e-12).div_(self.row_norm)
+        step.inner.weight.div_(norm[:, None, None, None])
 
     def release_(self) -> None:
         self.row_norm = self._spec["row_norm"] = 0.0
@@ -161,6 +162,21 @@ class ConvSystem(System):
             setattr(small, name, copy.deepcopy(getattr(self, name)))
         small.steps = nn.ModuleList(copy.deepcopy(self.steps[k]) for k in steps)
         return small
+
+    def insert(self, places: Sequence[int], generator: torch.Generator) -> ConvSystem:
+        # Between two stages a new step belongs to the earlier one, whose projection it then comes before.
+        large, stages = self.subsystem(range(self.depth)), list(self.stage)
+        for p in sorted(places, reverse=True):
+            s = stages[p - 1] if p else stages[0] if stages else len(self.projections)
+            new = ConvBranch(self._spec["channels"][s], self.activation, generator).to(next(self.parameters()))
+            if self.row_norm:
+                with torch.no_grad():
+                    self._normalise(new)
+            large.steps.insert(p, new)
+            stages.insert(p, s)
+        large.stage = tuple(stages)
+        large._spec["blocks"] = [stages.count(s) for s in range(len(self._spec["channels"]))]
+        return large
 
     def spec(self) -> dict[str, Any]:
         return copy.deepcopy(self._spec)

@@ -170,6 +170,15 @@ class DenseSystem(System):
         small.steps = nn.ModuleList(copy.deepcopy(self.steps[k]) for k in steps)
         return small
 
+    def insert(self, places: Sequence[int], generator: torch.Generator) -> DenseSystem:
+        spec = {k: v for k, v in self._spec.items() if k != "kind"} | {"depth": len(places)}
+        fresh = DenseSystem(**spec, generator=generator)
+        large = self.subsystem(range(self.depth))
+        for p, new in zip(sorted(places, reverse=True), fresh.steps, strict=True):
+            large.steps.insert(p, new.to(next(self.parameters(), next(new.parameters()))))
+        large._spec["depth"] = len(large.steps)
+        return large
+
     def spec(self) -> dict[str, Any]:
         return dict(self._spec)
 

@@ -40,12 +40,14 @@ class Plan:
         updates: number of updates; from the epochs of the options if None.
         cosine: whether the learning rate falls to 0; constant otherwise.
         average: share of the updates, the last ones, over which the iterates are averaged.
+        order: names the batch order where it is not the name's own: trainings of the same order see the same batches.
     """
 
     name: str = "fit"
     updates: int | None = None
     cosine: bool = True
     average: float = 0.0
+    order: str = ""
 
 
 def make_fabric(options: TrainingSection) -> Fabric:
@@ -132,7 +134,7 @@ def fit(
     ceiling = math.inf
     with _deferred_interrupt() as interrupted:
         for update in range(first, updates):
-            chosen = batch_indices(update, len(x), options.batch, options.seed, plan.name)
+            chosen = batch_indices(update, len(x), options.batch, options.seed, plan.order or plan.name)
             mine = slice(fabric.global_rank, None, fabric.world_size)
             batch = (x[mine], y[mine]) if chosen is None else (x[chosen[mine]], y[chosen[mine]])
             info = method.step(update, *batch)
@@ -171,7 +173,7 @@ def _identity(network: Network, problem: Problem, part: Part, options: TrainingS
         "problem": repr(problem),
         "data": [float(values.double().reshape(len(part), -1).sum(1) @ place) for values in (part.x, part.y)],
         "training options": options.model_dump(exclude={"checkpoint_seconds", "accelerator"}),
-        "plan": asdict(plan),
+        "plan": {key: value for key, value in asdict(plan).items() if value != ""},
     }
 
 
