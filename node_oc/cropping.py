@@ -9,6 +9,7 @@ import torch
 from node_oc.discretization.grid import DepthGrid
 from node_oc.discretization.network import Network
 from node_oc.errors import ShapeError
+from node_oc.training.growing import in_turns
 
 
 def crop(network: Network, *, depth: int | None = None, steps: Sequence[int] | None = None) -> Network:
@@ -44,6 +45,18 @@ def awake_steps(network: Network) -> list[int]:
     """Steps that do something: neither asleep nor exactly zero."""
     zero = set(network.zero_steps())
     return [k for k in network.awake if k not in zero]
+
+
+def first_steps(network: Network, depth: int) -> list[int]:
+    """The ``depth`` awake steps that a cut keeps: the first ones, in stages the first ones of each stage in turn.
+
+    A stage ends where a skip is no identity. Later stages come first, as a plain network of few layers has them there:
+    the first steps of the network alone would be the narrow ones far from the head.
+    """
+    stages: dict[int, list[int]] = {}
+    for k in awake_steps(network):
+        stages.setdefault(sum(not network.system.is_identity(j) for j in range(k + 1)), []).append(k)
+    return sorted(in_turns([stages[s] for s in sorted(stages, reverse=True)], depth))
 
 
 def deepen(network: Network, depth: int, generator: torch.Generator | None = None) -> Network:

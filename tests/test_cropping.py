@@ -9,11 +9,11 @@ import torch
 from systems import randn, stir_, zero_
 from torch import nn
 
-from node_oc.cropping import awake_steps, crop
+from node_oc.cropping import awake_steps, crop, first_steps
 from node_oc.discretization import TABLEAUS, DepthGrid, Network
 from node_oc.errors import ShapeError
 from node_oc.measuring import measure
-from node_oc.system import DenseSystem
+from node_oc.system import ConvSystem, DenseSystem
 
 H = (0.5, 1.0, 0.25, 2.0, 1.0)
 
@@ -149,3 +149,12 @@ class SlowAtFirst(nn.Module):
 def test_warm_up_is_not_timed() -> None:
     found = measure({"it": SlowAtFirst()}, randn(1, 3), batches=(1,), calls=5)["it"]
     assert found.latency[1].p50 < 10
+
+
+def test_the_first_steps_of_a_network_in_stages_are_those_of_each_stage_in_turn() -> None:
+    net = Network(ConvSystem((1, 6, 6), 2, channels=(2, 3, 4), blocks=(3, 1, 3)), awake=[0, 2, 3, 4, 5, 6])
+    assert [first_steps(net, m) for m in range(7)] == [
+        [], [4], [3, 4], [0, 3, 4], [0, 3, 4, 5], [0, 2, 3, 4, 5], [0, 2, 3, 4, 5, 6]
+    ]  # fmt: skip
+    flat = Network(DenseSystem(2, 2, depth=5), awake=[0, 1, 3, 4])
+    assert [first_steps(flat, m) for m in range(5)] == [[], [0], [0, 1], [0, 1, 3], [0, 1, 3, 4]]

@@ -29,7 +29,7 @@ from node_oc.search import DepthSearch
 from node_oc.training.batches import training_updates
 from node_oc.training.checkpoint import training_work
 
-DEPTHS = (0, 1, 2, 3, 4, 6, 9, 18)
+DEPTHS = (0, 1, 2, 4, 6, 9, 18)
 TRAIN = 5000
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
 from experiments.growth.account import beside, nan_ratio, spread, threads
 from experiments.headline.sets import PICTURES, configure, gather, options, smallest, written
@@ -92,7 +93,13 @@ def picture(rows: list[dict[str, Any]], sets: list[str]) -> Figure:
         ):  # fmt: skip
             if points:
                 ax.plot(*zip(*points, strict=True), "o", color=colour, ms=6, alpha=0.85, label=label)
-        ax.set(title=name, xscale="log", xlabel="work, one-layer trainings")
+        ax.set(title=name, xscale="log", xlabel="work, one-layer trainings", xlim=(0.8, 60))
+        ax.xaxis.set_major_locator(FixedLocator([1, 2, 5, 10, 20, 50]))
+        ax.xaxis.set_major_formatter(ScalarFormatter())
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.grid(color="#d5d9e0", lw=0.6)
+        ax.set_axisbelow(True)
+        ax.spines[["top", "right"]].set_visible(False)
     fig.axes[0].set_ylabel("test accuracy in %")
     fig.legend(*fig.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     return fig

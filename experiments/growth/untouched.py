@@ -2,7 +2,7 @@
 
     python -m experiments.growth.untouched
 
-wine, breast cancer, make_classification at three difficulties (6,000 samples of 54 features, 7 classes, class_sep 2,
+wine, breast cancer, make_classification at three difficulties (3,000 samples of 54 features, 7 classes, class_sep 2,
 1 and 0.5: the shape of covtype), make_moons with noise 0.2 (2,000 samples). 5 seeds: split 60/20/20, weights, batch
 order. Every key of the configuration is at its default. Each seed: a growth, an upward sweep, and plain networks of 0
 to 8 layers. Writes untouched.json beside this file.
@@ -31,7 +31,7 @@ SETS = ("wine", "breast cancer", *MADE, "moons")
 def load(name: str, seed: int) -> Split:
     """The samples of a set, split by a seed."""
     if name in MADE:
-        x, y = datasets.make_classification(6000, 54, n_informative=20, n_redundant=10, n_classes=7,
+        x, y = datasets.make_classification(3000, 54, n_informative=20, n_redundant=10, n_classes=7,
                                             class_sep=MADE[name], random_state=seed)  # fmt: skip
     elif name == "moons":
         x, y = datasets.make_moons(2000, noise=0.2, random_state=seed)

@@ -16,7 +16,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from experiments.headline.sets import PICTURES, accuracy, configure, gather, options, searching
-from node_oc.cropping import awake_steps, crop
+from node_oc.cropping import awake_steps, crop, first_steps
 from node_oc.search import Rivals
 from node_oc.training.checkpoint import training_work
 
@@ -43,7 +43,7 @@ def one(name: str, seed: int, data: str | None, folder: Path) -> dict[str, Any]:
         "set": name, "seed": seed, "stage": stage, "reference": accuracy(network, split), "unhealed": unhealed,
         "awake": {str(p.sparse.price): list(p.sparse.awake) for p in found.priced},
         "ratios": {str(p.sparse.price): list(p.sparse.ratios) for p in found.priced},
-        "depth": found.depth, "certified": found.certified_depth, "steps": awake_steps(found.source)[: found.depth],
+        "depth": found.depth, "certified": found.certified_depth, "steps": first_steps(found.source, found.depth),
         "test": accuracy(found.network, split), "seconds": seconds,
         "candidates": [{"blocks": c.depth, "steps": list(c.steps), "excess": c.excess, "inside": c.inside,
                         "test": accuracy(c.network, split)} for c in found.candidates],

@@ -10,7 +10,7 @@ from pathlib import Path
 from lightning_fabric import Fabric
 
 from node_oc.config import SearchSection, TrainingSection
-from node_oc.cropping import awake_steps
+from node_oc.cropping import awake_steps, first_steps
 from node_oc.data.split import Split
 from node_oc.discretization.network import Network
 from node_oc.errors import ConfigError
@@ -120,15 +120,15 @@ class DepthSearch:
 
         Depth 0 is a candidate too: lift and head alone, where that is enough.
         """
-        steps = awake_steps(source)
+        most = len(awake_steps(source))
         teacher = self.protocol.teacher(self.protocol.reference)
 
         def attempt(depth: int) -> bool:
             if depth not in tried:
-                tried[depth] = self.protocol.attempt(source, steps[:depth], f"heal-{depth}", teacher)
+                tried[depth] = self.protocol.attempt(source, first_steps(source, depth), f"heal-{depth}", teacher)
             return tried[depth].inside
 
         if self.protocol.certifying is not None:
-            attempt(len(steps))  # the fixed sequence of certificates starts there
-        found = smallest(attempt, -1, len(steps))
+            attempt(most)  # the fixed sequence of certificates starts there
+        found = smallest(attempt, -1, most)
         return found if attempt(found) else None

@@ -128,7 +128,7 @@ class Found:
             that was tried, as it was then, at averaged weights.
         budget: what may be lost.
         priced: one entry per price tried, in rising order.
-        source: the network whose first awake steps were the candidates.
+        source: the network whose first awake steps were the candidates, in stages those of each stage in turn.
         candidates: the healed ones, by depth.
         depth: steps selected; with ``certify`` the certified ones, N where nothing was certified.
         network: the network of that depth.

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from node_oc.cropping import awake_steps, crop
+from node_oc.cropping import awake_steps, crop, first_steps
 from node_oc.discretization.network import Network
 from node_oc.search.compared import INFLUENCE, LAST, OURS, Compared, Rival
 from node_oc.search.influence import block_influence
@@ -70,14 +70,15 @@ class Rivals(Sweeps):
         Work and seconds are those of the healing alone.
 
         Args:
-            source: whose first awake steps are kept: ``Found.source``, or the reference.
+            source: whose first awake steps are kept, see :func:`node_oc.cropping.first_steps`: ``Found.source``, or
+                the reference.
             depths: in layers; those beyond its awake steps are left out.
             name: of the healings, before the depth. By default that of the search, whose own are then read; they
                 start from ``Found.source``, so another source needs another name.
         """
-        steps, teacher = awake_steps(source), self.protocol.teacher(self.protocol.reference)
-        wanted = [m for m in sorted(set(depths)) if 0 <= m <= len(steps)]
-        return [self._healed(OURS, source, steps[:m], f"{name}-{m}", teacher) for m in wanted]
+        teacher = self.protocol.teacher(self.protocol.reference)
+        wanted = [m for m in sorted(set(depths)) if 0 <= m <= len(awake_steps(source))]
+        return [self._healed(OURS, source, first_steps(source, m), f"{name}-{m}", teacher) for m in wanted]
 
     def ours(self, network: Network, source: Network, work: Sequence[dict[str, Any]]) -> Rival:
         """A finished search as a row beside its rivals.
@@ -92,7 +93,7 @@ class Rivals(Sweeps):
         mine = [entry for entry in work if not entry["training"].startswith("plain")]
         self._ledger.spent |= {e["training"]: (e["layer_steps"] / whole, e["seconds"]) for e in mine}
         uncut = network.depth == self.protocol.reference.depth
-        steps = range(network.depth) if uncut else awake_steps(source)[: network.depth]
+        steps = range(network.depth) if uncut else first_steps(source, network.depth)
         row = self._ledger.row(OURS, network, steps, [entry["training"] for entry in mine])
         return row if mine else replace(row, work=math.nan, seconds=math.nan)
 
