@@ -106,6 +106,9 @@ def run(
 
 
 def _check_growth(config: Config, split: Split, only_fit: bool, start: Network | None) -> None:
+    if config.search.way == "grow" and config.search.distil and not only_fit:
+        raise ConfigError("search.distil", got=True, expected="false where the network grows",
+                          do="There is no finished network to heal towards; use search.way=cut.")  # fmt: skip
     if config.search.way == "grow" and config.problem.price == 0 and not only_fit:
         raise ConfigError("problem.price", got=0, expected="auto, or a price above 0, where the network grows",
                           do="Leave it out, or cut without a price: search.way=cut.")  # fmt: skip

@@ -453,7 +453,7 @@ def test_at_too_low_a_price_everything_wakes(split: Split) -> None:
     woke = roles(found, "grown")[1]
     assert set(woke.woke) == {2, 3}
     assert all(each.pays and each.ratio > 1 for each in woke.looks)
-    assert "The price of 1e-06 is so low that every step woke: all 4 are awake" in verdict(found)
+    assert "The price of 1e-06 is so low that every step woke, up to 4 layers" in verdict(found)
 
 
 def test_at_a_price_a_small_step_stays_if_it_pays_and_none_wakes_twice(
@@ -958,7 +958,7 @@ def made(stopped: str, tried: Sequence[int] = (2, 4, 8), fixed: bool = False) ->
     growth = SimpleNamespace(windows=windows, looks=looks, price=0.3, fixed=fixed, stopped=stopped, limit=20,
                              started=2, refitted=True)  # fmt: skip
     return SimpleNamespace(
-        reference=SimpleNamespace(depth=8), depth=3, selected=3, budget=SimpleNamespace(limit=0.005),
+        reference=SimpleNamespace(depth=8), depth=3, selected=3, budget=SimpleNamespace(limit=0.005, budget=0.005),
         candidates=[SimpleNamespace(depth=3, excess=0.001, inside=True)], growth=growth,
     )  # fmt: skip
 
@@ -968,8 +968,8 @@ def made(stopped: str, tried: Sequence[int] = (2, 4, 8), fixed: bool = False) ->
     [
         (made("enough"), ["twice the layers gained no more than the budget"]),
         (made("nothing left"), ["the loss itself is within the budget"]),
-        (made("no room"), ["All 20 steps", "0.0312", "system.depth"]),
-        (made("no room", fixed=True), ["The price of 0.3 is so low", "all 20", "problem.price"]),
+        (made("no room"), ["the largest depth, 20 layers", "0.0312", "system.depth"]),
+        (made("no room", fixed=True), ["The price of 0.3 is so low", "up to 20 layers", "problem.price"]),
         (made("price", fixed=True, tried=(2,)), ["At the price of 0.3 nothing woke", "0.5", "problem.price=auto"]),
         (made("price", fixed=True), ["No other step pays at the price of 0.3", "0.5"]),
     ],
@@ -981,5 +981,31 @@ def test_why_growth_ended_is_told(found: Any, words: list[str]) -> None:
     ):  # fmt: skip
         text = told(found, found.growth, worse, task)
         assert all(word in text for word in [*words, "3 layers", "up to 8", "8 layers", how])
-    others = {"twice the layers", "the loss itself", "All 20 steps", "so low", "nothing woke", "No other step"}
+    others = {"twice the layers", "the loss itself", "the largest depth", "so low", "nothing woke", "No other step"}
     assert sum(other in text for other in others) == 1
+
+
+def test_an_answer_far_better_than_what_judged_it_is_not_believed() -> None:
+    assert "hardly learned" in told(made("enough"), made("enough").growth, -0.051, "classification")
+    assert "hardly learned" not in told(made("enough"), made("enough").growth, -0.049, "classification")
+
+
+def test_towards_a_network_in_the_middle_of_growth_nothing_is_distilled(split: Split) -> None:
+    with pytest.raises(ConfigError, match=r"search.distil.*search.way=cut"):
+        GrowthSearch(PROBLEM, split, OPTIONS, SearchSection(distil=True))
+
+
+def test_a_search_that_is_run_again_tells_its_own_story(split: Split) -> None:
+    search = GrowthSearch(PROBLEM, split, OPTIONS, BARE)
+    one, two = search.run(dense(4)), search.run(dense(4))
+    assert one.growth is not None
+    assert two.growth is not None
+    assert [(w.name, w.lost) for w in one.growth.windows] == [(w.name, w.lost) for w in two.growth.windows]
+
+
+@pytest.mark.parametrize("n", range(20, 400, 20))
+def test_one_sample_more_is_within_its_own_error_whatever_their_number(n: int) -> None:
+    loss = np.zeros(n)
+    loss[0] = 1.0
+    windows = made_up(0.001)
+    assert windows.enough("one", losing(loss), losing(np.zeros(n)))

@@ -52,8 +52,8 @@ def one(name: str, seed: int, data: str | None, folder: Path) -> dict[str, Any]:
 
 def tell(rows: list[dict[str, Any]]) -> str:
     """A table in Markdown: one line a set."""
-    heads = ("set", "M*", "grown to", "grow", "plain, that depth", "difference", "work", "over one training",
-             "over the sweep")  # fmt: skip
+    heads = ("set", "M*", "grown to", "grow", "plain, that depth", "difference", "plain, M*", "work",
+             "over one training", "over the sweep")  # fmt: skip
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for name in (name for name in SETS if any(row["set"] == name for row in rows)):
         mine = [row for row in rows if row["set"] == name]
@@ -64,8 +64,9 @@ def tell(rows: list[dict[str, Any]]) -> str:
         less = [g["test"] - t for g, t in zip(grow, twins, strict=True)]
         work = [g["work"] for g in grow]
         once = np.mean([g["work"] / max(1, g["depth"]) for g in grow])
+        best = written([row["plain"][str(truth)]["test"] for row in mine])
         cells = (name, str(truth), spread(g["depth"] for g in grow), written([g["test"] for g in grow]), written(twins),
-                 written(less), f"{np.mean(work):.2f}", f"{once:.2f}", f"{sum(work) / sweep:.2f}")  # fmt: skip
+                 written(less), best, f"{np.mean(work):.2f}", f"{once:.2f}", f"{sum(work) / sweep:.2f}")  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

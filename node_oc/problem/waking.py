@@ -70,16 +70,24 @@ def look(
         population: samples that the chunks are drawn from; None where they are fresh ones.
 
     Raises:
-        ConfigError: a price that is not positive.
-        DataError: fewer than three chunks, or more samples than the population has.
+        ConfigError: a price that is not positive, or a step that is awake.
+        DataError: fewer than three chunks, unequal ones, or more samples than the population has.
     """
     if not price > 0:
         raise ConfigError("price of a layer", got=price, expected="a positive number",
                           do="A ratio needs something to be a ratio to.")  # fmt: skip
+    steps = list(steps)
+    if awake := sorted(set(steps) & set(network.awake)):
+        raise ConfigError("steps to look at", got=f"{awake}, which are awake", expected="sleeping steps",
+                          do="Only a zero group promises what its gradient says.")  # fmt: skip
     if not steps:
         return []
-    gradients, samples = [], 0
+    gradients, samples, sizes = [], 0, set()
     for x, target in chunks:
+        sizes.add(len(x))
+        if len(sizes) > 1:
+            raise DataError("chunks", got=f"of {sorted(sizes)} samples", expected="equally large ones",
+                            do="Leave the remainder out.")  # fmt: skip
         gradients.append(group_gradients(network, problem, [(x, target)], steps))
         samples += len(x)
     n, drawn = len(gradients), 0.0 if population is None else samples / population

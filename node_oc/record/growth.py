@@ -35,20 +35,41 @@ def grown(found: Found, growth: Growth, worse: float, task: str) -> str:
             told = f"the answer is within the budget of {then}"
         verb = "is" if found.depth == 1 else "are"
         text = f"{layers(found.depth)} {verb} enough: growth tried up to {n}, and {told}."
-        if not growth.refitted and any(window.role == "refit" for window in growth.windows):
-            text += " Trained on to the end it was worse, so it is left as it grew: a whole training overfits here."
+        if growth.fixed and found.depth == n:
+            text = f"At the price of {growth.price:g} {layers(n)} {verb} awake, and the budget allows no fewer."
+        elif growth.stopped == "enough" and found.depth == n:
+            text = (f"{layers(n)}, the deepest network tried: fewer were enough in the trials, but trained on to the "
+                    f"end they left the budget; {told}.")  # fmt: skip
+        refitted = any(window.role == "refit" for window in growth.windows)
+        if unlearned(found, worse, task):
+            text += (" The answer is so much better than what it was judged by that the trials compared networks which "
+                     "had hardly learned: do not trust this depth. Give it more epochs or a higher learning rate, or "
+                     "cut a deep network: search.way=cut.")  # fmt: skip
+        if not refitted:
+            text += " It is not trained to the end, since search.heal is off."
+        elif not growth.refitted:
+            text += " Trained on to the end it was worse, so it is left as it grew."
     return f"{text} {_stopped(growth)}"
+
+
+def unlearned(found: Found, worse: float, task: str) -> bool:
+    """Whether the answer beats the reference by so much that trials between such networks said nothing.
+
+    By ten budgets and five points of accuracy (our rule of thumb); not asked in regression.
+    """
+    return task == "classification" and worse < -max(0.05, 10 * found.budget.budget)
 
 
 def _stopped(growth: Growth) -> str:
     ratio = max((each.ratio for each in growth.looks), default=0.0)
     if growth.stopped == "no room" and growth.fixed:
-        return (f"The price of {growth.price:g} is so low that every step woke: all {growth.limit} are awake. Raise "
+        return (f"The price of {growth.price:g} is so low that every step woke, up to {layers(growth.limit)}. Raise "
                 "problem.price, or system.depth.")  # fmt: skip
     if growth.stopped == "no room":
         lost = next((w.lost for w in reversed(growth.windows) if w.role == "shallow" and w.lost is not None), 0.0)
-        return (f"All {growth.limit} steps that there was room for are awake, and the last ones still paid: without "
-                f"them the mean paired loss is {lost:.4f}. Raise system.depth to know whether more would.")  # fmt: skip
+        return (f"Growth ended at the largest depth, {layers(growth.limit)}, while the last trial still paid: the "
+                f"shallow network's mean paired loss was {lost:.4f}. Raise system.depth to know whether more "
+                "would.")  # fmt: skip
     if growth.stopped == "price" and not any(window.woke for window in growth.windows):
         return (f"At the price of {growth.price:g} nothing woke: the largest optimality ratio seen is {ratio:.2g}, and "
                 "a step wakes above 1, beyond its error. Lower problem.price, or let the budget decide with "

@@ -169,7 +169,7 @@ def _plane(found: Found, problem: Problem, split: Split) -> dict[str, Any]:
     probability = softmax[..., 1] if split.outputs == 2 else softmax.max(-1).values
     shown = Part(split.test.x[:TRACED], split.test.y[:TRACED])
     coordinates = network.system.spec().get("head") == "coordinates"
-    states = torch.stack(rollout(network, shown.x).states)[..., :2]
+    states = torch.stack(rollout(network, shown.x.to(next(network.parameters(), shown.x))).states)[..., :2]
     return {
         "x": [float(axes[0][0]), float(axes[0][-1])], "y": [float(axes[1][0]), float(axes[1][-1])], "n": GRID,
         "depths": depths, "regions": [readouts[k].argmax(-1).tolist() for k in depths],

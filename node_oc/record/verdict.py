@@ -9,7 +9,7 @@ from node_oc.data.split import Split
 from node_oc.diagnosis.loss import sample_losses
 from node_oc.discretization.network import Network
 from node_oc.errors import ShapeError
-from node_oc.record.growth import grown
+from node_oc.record.growth import grown, unlearned
 from node_oc.search import Found
 from node_oc.search.compared import layers
 
@@ -50,9 +50,13 @@ def verdict(
         ratio = loss["cropped"].mean() / loss["full"].mean() - 1
         text = (f"This network needs {depth} of its {n} layers: {cut} its loss (squared error of the standardised "
                 f"target) changes by {100 * ratio:+.1f} % on validation data.")  # fmt: skip
-    if depth == 0:
+    if depth == 0 and not (found.growth and found.growth.fixed):
         text += " No residual step is needed: " + _without_steps(found.network)
-    text += " " + _certificate_sentence(found)
+    if not (
+        found.growth
+        and (unlearned(found, worse, split.task) or (found.growth.fixed and found.reference.depth == depth))
+    ):
+        text += " " + _certificate_sentence(found)
     if split.task == "classification" and 1 / found.selecting > found.budget.budget > 0:
         text += (f" {found.selecting} validation points cannot resolve a budget of {found.budget.budget:g}: one point "
                  f"is {1 / found.selecting:.3f}.")  # fmt: skip

@@ -54,7 +54,7 @@ class GrowthSearch:
         protocol: refits and judges; :class:`node_oc.Rivals` take it over.
 
     Raises:
-        ConfigError: a problem with a price of its own, and ``auto``; or neither.
+        ConfigError: a problem with a price of its own, and ``auto``; or neither; or ``search.distil``.
     """
 
     problem: Problem
@@ -78,8 +78,10 @@ class GrowthSearch:
         self.protocol = Protocol(self.problem, self.split, self.training, self.search, self.folder, self.progress,
                                  self.fabric)  # fmt: skip
         self.fabric = self.protocol.fabric
-        updates = max(1, round(WINDOW * training_updates(self.training, len(self.split.train))))
-        self._windows = Windows(self.protocol, self.problem, updates, self.problem.group_price or LOOK_PRICE)
+        if self.search.distil:
+            raise ConfigError("search.distil", got=True, expected="false where the network grows",
+                              do="There is no finished network to heal towards; use search.way=cut.")  # fmt: skip
+        self._updates = max(1, round(WINDOW * training_updates(self.training, len(self.split.train))))
 
     def run(self, network: Network) -> Found:
         """Grow a copy of the network, find the depth, refit.
@@ -91,6 +93,8 @@ class GrowthSearch:
         Raises:
             ShapeError: a sleeping step that is not nothing where its group is zero.
         """
+        self._windows = Windows(self.protocol, self.problem, self._updates, self.problem.group_price or LOOK_PRICE)
+        self._looks, self._left = [], set()
         trained = len(network.awake) < network.depth
         # Of a network in stages the later ones first: a plain one of few layers has them there.
         first = network.awake if trained else in_turns(room(keeping(network, ()))[::-1], START)
@@ -109,7 +113,7 @@ class GrowthSearch:
         tried: dict[int, Candidate] = {}
         for grown in (answer, deep):
             if grown.depth not in tried and not any(candidate.inside for candidate in tried.values()):
-                tried[grown.depth] = self._refit(grown)
+                tried[grown.depth] = self._refit(grown, deepest=grown.depth == deep.depth)
         selected = next((depth for depth, candidate in tried.items() if candidate.inside), None)
         chosen = nearest(tried) if selected is None else tried[selected]
         kept = self.search.heal and chosen.depth not in self._left
@@ -149,7 +153,7 @@ class GrowthSearch:
         wanted = max(1, grown.depth)
         self._looks = self._windows.looks(grown, [run[0] for run in runs], name) if runs else []
         promise = {each.step: each.squared for each in self._looks}
-        return tuple(in_turns(sorted(runs, key=lambda run: -promise[run[0]]), wanted))
+        return tuple(in_turns(sorted(runs, key=lambda run: -promise.get(run[0], 0.0)), wanted))
 
     def _grow_at_price(self, grown: Grown, born: Network) -> tuple[Grown, str]:
         """Windows at a fixed price: steps that it sends to zero sleep, sleeping ones that pay at it wake, each once."""
@@ -180,20 +184,21 @@ class GrowthSearch:
 
         return asked[smallest(inside, low or -1, answer.depth)]
 
-    def _refit(self, grown: Grown) -> Candidate:
+    def _refit(self, grown: Grown, deepest: bool) -> Candidate:
         """Train on the terminal cost alone, learning rate to 0: the answer's cooling down.
 
         On noisy samples a whole training overfits, and the averaged network in the middle of growth is better: where
-        the refit is worse than that beyond two standard errors it is left.
+        the refit is worse than that beyond two standard errors it is left. So it is for the deepest network where the
+        refit is outside the budget: as it grew it is the reference itself.
         """
         name, protocol, steps = f"refit-{grown.depth}", self.protocol, sorted(grown.order)
-        candidate = protocol.attempt(grown.network, steps, name, protocol.teacher(protocol.reference), REFIT)
+        candidate = protocol.attempt(grown.network, steps, name, None, REFIT)
         if self.search.heal:
             updates = max(1, round(REFIT * training_updates(self.training, len(self.split.train))))
             loss = float(protocol.losses(candidate.network).mean())
             self._windows.records.append(Window(name, "refit", grown.seen, updates, grown.order, (), (), loss,
                                                 candidate.excess, protocol.budget.limit))  # fmt: skip
-        if self._windows.worse(candidate.network, grown.network):
+        if self._windows.worse(candidate.network, grown.network) or (deepest and not candidate.inside):
             inside = candidate.raw <= protocol.budget.limit
             network = crop(grown.network, steps=steps)
             self._left.add(grown.depth)

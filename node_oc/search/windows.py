@@ -17,7 +17,7 @@ from node_oc.problem.ocp import Problem
 from node_oc.problem.waking import BEYOND, Look, look
 from node_oc.search.found import Window
 from node_oc.search.protocol import Protocol
-from node_oc.training.growing import keeping, looking, waking, window
+from node_oc.training.growing import CHUNKS, keeping, looking, waking, window
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,10 @@ class Windows:
         return Grown(network, grown.order, grown.seen + self.updates)
 
     def looks(self, grown: Grown, steps: Iterable[int], name: str) -> list[Look]:
-        """Look at sleeping steps, on samples that are drawn by this name."""
+        """Look at sleeping steps, on samples that are drawn by this name; at none with fewer samples than chunks."""
         part, options, steps = self.protocol.split.train, self.protocol.training, list(steps)
+        if len(part) < CHUNKS:
+            return []  # too few samples to tell a promise from noise
         start = time.perf_counter()
         chunks = list(looking(part, grown.network, options.seed, name))
         found = look(grown.network, self.problem.priced(0.0), chunks, steps, self.price, len(part))

@@ -322,3 +322,11 @@ def test_some_sleepers_wake_for_the_block_alone() -> None:
         assert net.awake == (0, 2, 3)
         raise RuntimeError
     assert net.awake == (0, 2)
+
+
+def test_what_cannot_be_looked_at_raises() -> None:
+    with pytest.raises(ConfigError, match="which are awake"):
+        look(dense(), PROBLEM, cut(4), [0, 1], PRICE)
+    with pytest.raises(DataError, match="equally large"):
+        look(dense(), PROBLEM, [*cut(4), (X[:5], Y[:5])], [1], PRICE)
+    assert look(dense(), PROBLEM, cut(4), [], PRICE) == []
