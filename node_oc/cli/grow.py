@@ -20,7 +20,12 @@ def grow(
     Writes a new run. `node-oc resume` continues it.
     """
     from node_oc import pipeline
+    from node_oc.errors import ConfigError
 
+    for key in (change.split("=")[0].strip() for change in sets or []):
+        if key == "search.way" or (key.startswith("system.") and key != "system.depth"):
+            raise ConfigError(key, got="another value", expected="that of the network, which is trained already",
+                              do="Start a new run with it.")  # fmt: skip
     changes = [*(sets or []), "search.way=grow", *([f"system.depth={depth}"] if depth is not None else [])]
     config = pipeline.read_config(folder).replace(changes)
     network = pipeline.read_network(folder, which)

@@ -114,7 +114,7 @@ def test_which_network_goes_on_and_for_how_long_can_be_said(
 ) -> None:
     out = run.with_name("full")
     code, _, _ = call(capsys, monkeypatch, "grow", run, "--which", "full", "--out", out,
-                      "--set", "system.depth=2", "--set", "training.epochs=20", "--set", "search.way=cut")  # fmt: skip
+                      "--set", "system.depth=2", "--set", "training.epochs=20")  # fmt: skip
     assert code == 0
     config = pipeline.read_config(out)
     assert (config.system.depth, config.training.epochs, config.search.way) == (2, 20, "grow")
@@ -134,6 +134,8 @@ def test_which_network_goes_on_and_for_how_long_can_be_said(
         (["--depth", "4", "--which", "plain"], ["no network 'plain'"]),
         (["--depth", "4", "--set", "training.epochs=-1"], ["training.epochs", "-1"]),
         (["--depth", "4", "--set", "problem.price=0"], ["price"]),
+        (["--depth", "4", "--set", "system.width=5"], ["system.width", "trained already"]),
+        (["--depth", "4", "--set", "search.way=cut"], ["search.way"]),
     ],
 )
 def test_wrong_input_gets_one_message_and_writes_nothing(
