@@ -17,8 +17,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.text import Annotation, Text
 
-from node_oc.plots.growth import ASIDE, _steps, growth, way
+from node_oc.plots.growth import ASIDE, growth
 from node_oc.plots.style import CUT
+from node_oc.plots.way import said_steps, way
 
 WAYS = {
     "spirals": ["grow-0-start", "grow-1-deep", "grow-2-deep", "grow-3-shallow", "refit-4"],
@@ -186,7 +187,7 @@ def test_steps_that_wake_and_sleep_and_what_growth_did_are_told() -> None:
 
 
 def test_steps_are_said_shortly() -> None:
-    assert [_steps(steps) for steps in ((5,), (1, 0), (6, 4, 5), (3, 8, 4, 12), range(0, 20, 2))] == [
+    assert [said_steps(steps) for steps in ((5,), (1, 0), (6, 4, 5), (3, 8, 4, 12), range(0, 20, 2))] == [
         "5", "0, 1", "4 to 6", "3, 4, 8, 12", "10 steps"]  # fmt: skip
 
 

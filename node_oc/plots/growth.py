@@ -28,6 +28,7 @@ from node_oc.plots.style import (
     text,
     values,
 )  # fmt: skip
+from node_oc.plots.way import before, deepest, finish, layer_count, phases, remarks, verdict, way
 
 Line = Sequence[tuple[float, ...]]
 
@@ -55,14 +56,14 @@ def growth(record: Record) -> Figure:
     windows, unit = grown["windows"], grown["updates"]
     green = set(way(record))
     rows = sorted({len(w["steps"]) for w in windows})
-    end = max(_end(w) for w in windows) / unit
+    end = max(finish(w) for w in windows) / unit
     high = ROW * (len(rows) + 0.3)
     fig = figure(min(15.0, 2.2 + max(6.8, INCHES * end)), 4.6 + high, f"{text(record['name'])}: how the network grew")
     upper, lower = fig.subplots(2, 1, sharex=True, height_ratios=(high, 2.8))
     lower.set_xlim(-0.008 * end, 1.02 * end)
     lower.set_xlabel("updates, in whole trainings")
     for ax in (upper, lower):
-        for x in sorted({at / unit for w in windows for at in (w["start"], _end(w))}):
+        for x in sorted({at / unit for w in windows for at in (w["start"], finish(w))}):
             ax.axvline(x, color=FAINT, lw=0.8, zorder=0)
     notes = _bars(upper, record, rows, green)
     drawn = _losses(lower, record, green)
@@ -71,88 +72,6 @@ def growth(record: Record) -> Figure:
     _fit(fig, upper, notes)
     _name_losses(lower, record, green, *drawn)
     return fig
-
-
-def way(record: Record) -> list[int]:
-    """Indices of the windows that led to the answer, the first one first.
-
-    The last of them is the last window of the depth found that was enough, without the refit where that was not kept;
-    where none was, or none was certified, it is that of the deepest network tried. A window continues one that ended
-    where it starts. Of the two of a trial, which both end there, it continues the one of the same steps; else, as a
-    cut does, the one that was enough; else the deep one.
-    """
-    windows, depth = record["growth"]["windows"], record["depth"]["depth"]
-    void = record["config"]["search"]["certify"] and record["depth"]["certified"] is None
-    left = () if record["growth"]["refitted"] else ("refit",)  # worse than what it started from
-    fit = [i for i, w in enumerate(windows)
-           if len(w["steps"]) == depth and w["enough"] and not void and w["role"] not in left]  # fmt: skip
-    found: list[int] = []
-    at: int | None = fit[-1] if fit else deepest(windows)
-    while at is not None:
-        found.append(at)
-        at = before(windows, at)
-    return found[::-1]
-
-
-def before(windows: Sequence[Record], i: int) -> int | None:
-    """Index of the window whose network window i continues, or None at the start; see :func:`way`."""
-    ended = [j for j in range(i) if _end(windows[j]) == windows[i]["start"]]
-    return max(ended, default=None,
-               key=lambda j: (windows[j]["steps"] == windows[i]["steps"], windows[j]["enough"], j))  # fmt: skip
-
-
-def deepest(windows: Sequence[Record]) -> int:
-    """Index of the window of the network that all others are measured against."""
-    return max(i for i, w in enumerate(windows) if w["role"] in ("deep", "grown"))
-
-
-def _end(window: Record) -> int:
-    return int(window["start"] + window["updates"])
-
-
-def _layers(count: int) -> str:
-    return f"{count} layer{'s' * (count != 1)}"
-
-
-def _steps(steps: Iterable[int]) -> str:
-    """Steps as a reader says them: "0, 1", or "4 to 7"; their number where they lie in many places."""
-    runs: list[list[int]] = []
-    for k in (steps := sorted(steps)):
-        if runs and runs[-1][-1] == k - 1:
-            runs[-1].append(k)
-        else:
-            runs.append([k])
-    said = ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
-    return said if len(said) < 12 else f"{len(steps)} steps"
-
-
-def _verdict(windows: Sequence[Record], i: int, green: set[int], refitted: bool) -> str:
-    """What became of window i, in words that fit into its bar."""
-    role, answer = windows[i]["role"], i == max(green)
-    if role == "refit":
-        left = "worse" if not refitted else "not certified" if windows[i]["enough"] else "over the budget"
-        return f"trained on: {'the answer' if answer else left}"
-    if answer:
-        return "the answer"
-    if role in ("shallow", "cut"):
-        return "enough" if windows[i]["enough"] else "too few"
-    if before(windows, i) is None and role != "deep":
-        return "start"
-    return "goes on" if i in green else "not needed"
-
-
-def _remarks(windows: Sequence[Record], i: int, limit: float) -> list[str]:
-    """Which steps are awake at the start, which wake or fall asleep later; and what is enough over the budget."""
-    w, earlier = windows[i], before(windows, i)
-    out = [f"wakes {_steps(seen['step'] for seen in w['woke'])}"] if w["woke"] else []
-    if earlier is None and w["steps"] and not out:
-        out.append(f"{'step' if len(w['steps']) == 1 else 'steps'} {_steps(w['steps'])}")
-    if earlier is not None and w["role"] in ("grown", "refit"):
-        gone = set(windows[earlier]["steps"]) - set(w["steps"])
-        out += [f"sleeps: {_steps(gone)}"] if gone else []
-    if w["enough"] and w["lost"] > limit:
-        out.append("within its error")  # of one standard error, see search/windows.py
-    return out
 
 
 def _bars(ax: Axes, record: Record, rows: Sequence[int], green: set[int]) -> list[tuple[Annotation, float]]:
@@ -169,38 +88,24 @@ def _bars(ax: Axes, record: Record, rows: Sequence[int], green: set[int]) -> lis
             inset = float(np.sign(rise)) * BAR / 2
             ax.plot([x, x], [row - rise + inset, row - inset], color=colour, lw=2 if i in green else 1.4,
                     zorder=front, solid_capstyle="butt", gid=f"from {windows[j]['name']} to {w['name']}")  # fmt: skip
-        said = _verdict(windows, i, green, grown["refitted"])
+        said = verdict(windows, i, green, grown["refitted"])
         notes.append((ax.annotate(said, (x + wide / 2, row), ha="center", va="center", fontsize=9, zorder=4,
                                   color="white" if i in green else INK,
                                   weight="bold" if i in green else "normal"), wide))  # fmt: skip
-        for line, remark in enumerate(_remarks(windows, i, float(record["budget"]["limit"]))):
+        for line, remark in enumerate(remarks(windows, i, float(record["budget"]["limit"]))):
             notes.append((ax.annotate(remark, (x, row - BAR / 2), xytext=(4, -2 - 10 * line), va="top", fontsize=8.5,
                                       textcoords="offset points", color=CUT if i in green else MUTED,
                                       zorder=4), wide))  # fmt: skip
     ax.set_ylim(-0.85, len(rows) - 0.55)
-    ax.set_yticks(range(len(rows)), [_layers(depth) for depth in rows], color=INK)
+    ax.set_yticks(range(len(rows)), [layer_count(depth) for depth in rows], color=INK)
     ax.tick_params(axis="both", length=0)
     ax.tick_params(axis="x", labelbottom=False)
     ax.spines["bottom"].set_visible(False)
     ax.set_title(f"layers awake, room for {grown['limit']}; {STOPPED[grown['stopped']]}", pad=20)
-    for words, start, stop in _phases(windows, grown["price"]):
+    for words, start, stop in phases(windows, grown["price"]):
         ax.annotate(words, ((start + stop) / 2 / unit, 1), xycoords=("data", "axes fraction"), xytext=(0, 4),
                     ha="center", textcoords="offset points", color=MUTED, fontsize=9)  # fmt: skip
     return notes
-
-
-def _phases(windows: Sequence[Record], price: float) -> list[tuple[str, int, int]]:
-    """What was done, with the first and the last update of it."""
-    out = [("start", w["start"], _end(w)) for w in windows if w["role"] == "start"]
-    trials = [w for w in windows if w["role"] == "shallow"]
-    out += [(f"trial {i}", w["start"], _end(w)) for i, w in enumerate(trials, 1)]
-    for role, words in (("grown", f"price λ = {price:g}"), ("cut", "fewer layers?")):
-        if found := [w for w in windows if w["role"] == role]:
-            out.append((words, found[0]["start"], _end(found[-1])))
-    if found := [w for w in windows if w["role"] == "refit"]:
-        last = max(stop for _, _, stop in out)  # cuts that were not enough stand above the first part of it
-        out.append(("trained on", max(found[0]["start"], last), _end(found[-1])))
-    return out
 
 
 def _fit(fig: Figure, ax: Axes, notes: Iterable[tuple[Annotation, float]]) -> None:
@@ -225,11 +130,11 @@ def _losses(ax: Axes, record: Record, green: set[int]) -> tuple[Array, list[Line
     reference = float(loss[deepest(windows)])
     allowed = reference + budget["limit"] if classify else reference * (1 + budget["budget"])
     low, (solid, dashed) = log_axis(ax, [loss, np.array([reference, allowed])], "no error" if classify else "exactly 0")
-    points = np.stack([values(_end(w) / record["growth"]["updates"] for w in windows), low], 1)
+    points = np.stack([values(finish(w) / record["growth"]["updates"] for w in windows), low], 1)
     unit = "points" if classify else "%"
     # At a fixed price steps may have fallen asleep again: then it is not the deepest.
     tried, it = ("network that grew", "that") if record["growth"]["fixed"] else ("deepest network tried", "the deepest")
-    tried = f"{tried},\n{_layers(record['depth']['N'])}: {_said(reference, classify)}"
+    tried = f"{tried},\n{layer_count(record['depth']['N'])}: {_said(reference, classify)}"
     ax.axhline(solid, color=NETWORKS["full"], lw=1, zorder=1, gid="reference")
     ax.axhline(dashed, color=BUDGET, lw=1.6, ls=(0, (5, 2)), zorder=1, gid="budget")
     _beside(ax, solid, tried, NETWORKS["full"], above=False)
@@ -294,7 +199,7 @@ def _name_losses(ax: Axes, record: Record, green: set[int], points: Array, lines
             near = {int(j) for j in np.flatnonzero(close)} - named | {i}
             named |= near
             *few, most = sorted({len(windows[j]["steps"]) for j in near})
-            said = "".join(f"{depth}, " for depth in few) + _layers(most)
+            said = "".join(f"{depth}, " for depth in few) + layer_count(most)
             loss = _said(float(windows[i]["loss"]), _classify(record))
             at.append(points[i])
             texts.append(f"{said}: {loss}" if i == max(green) else said)
