@@ -77,3 +77,19 @@ def test_any_number_type_is_taken(dtype: torch.dtype) -> None:
     assert model.dtype == dtype
     assert torch.equal(model(whole), model(whole.float()))
     assert torch.equal(model(whole), model(whole.double()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_standardisation_keeps_the_digits_of_its_input(dtype: torch.dtype) -> None:
+    """Against float64, for means and deviations of every size, also where x - mean has lost all but its last digits."""
+    size = torch.arange(-8.0, 11.0, dtype=torch.float64).repeat_interleave(8)
+    mean = 10**size * (1 + randn(len(size), seed=1).abs())
+    features = {"task": "classification", "features": [str(i) for i in range(len(size))], "classes": []}
+    network = Network(DenseSystem(len(size), len(size), depth=0, lift="pad", head="coordinates", width=len(size)))
+    for share in (1e-7, 1e-4, 1.0, 1e4):
+        std = share * mean * (1 + randn(len(size), seed=2).abs())
+        x = (mean + std * randn(50, len(size), seed=3)).to(dtype)
+        before = x.clone()
+        z = Model(network, Scale(mean, std), None, features)(x).double()
+        torch.testing.assert_close(z, (x.double() - mean) / std, rtol=3 * 2**-23, atol=0.0)
+        assert torch.equal(x, before)

@@ -122,7 +122,7 @@ def observe(
                 stored.append(torch.stack([storage(state).double().cpu() for state in trajectory.states]))
         running = stage[:-1].sum(1)
         if network.table.stages > 1:
-            nodes, weights = trajectory.nodes
+            nodes, weights = trajectory.quadrature
             running = (weights * problem.stage(nodes, y).sum(1)).sum(1).double() / running.new_tensor(h)
         same = problem.terminal is problem.stage
         terminal = stage if same else problem.terminal(readouts, y).double()

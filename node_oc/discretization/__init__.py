@@ -1,8 +1,24 @@
 """How depth is stepped."""
 
+from node_oc.discretization.controls import Controls
+from node_oc.discretization.driver import TIME, Driver, Time
 from node_oc.discretization.grid import DepthGrid
 from node_oc.discretization.network import Network
 from node_oc.discretization.step import step
 from node_oc.discretization.tableau import EULER, HEUN, MIDPOINT, RK4, TABLEAUS, Tableau
 
-__all__ = ["EULER", "HEUN", "MIDPOINT", "RK4", "TABLEAUS", "DepthGrid", "Network", "Tableau", "step"]
+__all__ = [
+    "EULER",
+    "HEUN",
+    "MIDPOINT",
+    "RK4",
+    "TABLEAUS",
+    "TIME",
+    "Controls",
+    "DepthGrid",
+    "Driver",
+    "Network",
+    "Tableau",
+    "Time",
+    "step",
+]

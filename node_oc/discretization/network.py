@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from node_oc.discretization.driver import TIME, Driver
 from node_oc.discretization.grid import DepthGrid
 from node_oc.discretization.step import step
 from node_oc.discretization.tableau import EULER, TABLEAUS, Tableau
@@ -60,10 +61,10 @@ class Network(nn.Module):
             self.system.check_step(k)
         self.awake = awake
 
-    def advance(self, k: int, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def advance(self, k: int, x: Tensor, driver: Driver = TIME) -> tuple[Tensor, tuple[Tensor, ...]]:
         """x_k to x_{k+1} and the stage states in between; a sleeping step applies its skip alone."""
         if k in self.awake:
-            return step(self.system, self.table, k, x, self.grid.h[k])
+            return step(self.system, self.table, k, x, self.grid.h[k], driver)
         return (x if self.system.is_identity(k) else self.system.skip(k, x)), (x,) * self.table.stages
 
     def forward(self, x: Tensor) -> Tensor:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
+from node_oc.discretization.driver import TIME, Driver
 from node_oc.discretization.tableau import Tableau
 from node_oc.errors import ShapeError
 from node_oc.system.base import System
 
 
-def step(system: System, table: Tableau, k: int, x: Tensor, h: float) -> tuple[Tensor, tuple[Tensor, ...]]:
+def step(
+    system: System, table: Tableau, k: int, x: Tensor, h: float, driver: Driver = TIME
+) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Advance the state by one layer.
 
     Args:
@@ -18,6 +22,7 @@ def step(system: System, table: Tableau, k: int, x: Tensor, h: float) -> tuple[T
         k: layer index 0..N-1.
         x: state x_k, (B, ...).
         h: step size h_k, in units of time.
+        driver: what the branch is multiplied by in each evaluation; h_k by default.
 
     Returns:
         x_{k+1}, and the stage states X_1..X_s at which the table evaluated the branch: with the table's
@@ -27,22 +32,35 @@ def step(system: System, table: Tableau, k: int, x: Tensor, h: float) -> tuple[T
         ShapeError: a table of several stages on a step whose skip is not the identity.
     """
     if table.stages == 1:
-        return system.skip(k, x).add(system.branch(k, x), alpha=h), (x,)
-    if not system.is_identity(k):
+        behind = system.skip(k, x)
+        return increase(behind, system.branch(k, x), 1.0, driver.increment(k, 0, h, behind)), (x,)
+    check_stages(system, table, k)
+    stages: list[Tensor] = []
+    slopes: list[tuple[Tensor, float | Tensor]] = []
+    for i, row in enumerate(table.a):
+        stages.append(_combine(x, row, slopes))
+        slopes.append((system.branch(k, stages[-1]), driver.increment(k, i, h, stages[-1])))
+    return _combine(x, table.b, slopes), tuple(stages)
+
+
+def check_stages(system: System, table: Tableau, k: int) -> None:
+    """Raise ShapeError where a table of several stages meets a skip that is not the identity."""
+    if table.stages > 1 and not system.is_identity(k):
         raise ShapeError(
             f"step {k} with table {table.name}", got="a skip that is not the identity",
             expected="an identity skip where a table has several stages", do='Use table = "euler" here.',
         )  # fmt: skip
-    stages: list[Tensor] = []
-    slopes: list[Tensor] = []
-    for row in table.a:
-        stages.append(_combine(x, h, row, slopes))
-        slopes.append(system.branch(k, stages[-1]))
-    return _combine(x, h, table.b, slopes), tuple(stages)
 
 
-def _combine(x: Tensor, h: float, weights: tuple[float, ...], slopes: list[Tensor]) -> Tensor:
-    for weight, slope in zip(weights, slopes, strict=True):
+def increase(x: Tensor, slope: Tensor, weight: float, increment: float | Tensor, out: Tensor | None = None) -> Tensor:
+    """x + weight * increment * slope, into ``out`` where it is given."""
+    if isinstance(increment, Tensor):
+        return torch.addcmul(x, slope, increment, value=weight, out=out)
+    return torch.add(x, slope, alpha=weight * increment, out=out)
+
+
+def _combine(x: Tensor, weights: tuple[float, ...], slopes: list[tuple[Tensor, float | Tensor]]) -> Tensor:
+    for weight, (slope, increment) in zip(weights, slopes, strict=True):
         if weight:
-            x = x.add(slope, alpha=h * weight)
+            x = increase(x, slope, weight, increment)
     return x

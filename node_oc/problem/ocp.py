@@ -101,12 +101,15 @@ class Problem:
             target: class indices (B,) or regression targets (B, K).
         """
         network = trajectory.network
-        state = trajectory.states[-1]
+        state, terminal = trajectory.last, None
         running = state.new_zeros(network.depth, dtype=torch.promote_types(state.dtype, torch.float32))
         if self.stage_weight:
-            readouts, weights = trajectory.nodes
-            running = (weights * self.stage(readouts, target).mean(1)).sum(1)  # no matmul: autocast would round it
-        terminal = self.terminal(trajectory.final[None], target).mean()
+            readouts, weights = trajectory.quadrature
+            costs = self.stage(readouts, target).mean(1)
+            running = (weights * costs).sum(1)  # no matmul: autocast would round it
+            terminal = costs[-1] if self.terminal is self.stage else None  # the output is the last of the readouts
+        if terminal is None:
+            terminal = self.terminal(trajectory.final[None], target).mean()
         smooth = terminal + self.stage_weight * running.sum()
         if self.energy and network.awake:
             smooth = smooth + self.energy * _energy(network)
@@ -123,6 +126,8 @@ def _energy(network: Network) -> Tensor:
 
 def group_norms(network: Network) -> Tensor:
     """||u_k|| of each group, (N,); exactly zero for a zero branch."""
-    system = network.system
-    norms = [torch.cat([p.flatten() for p in system.group(k)]).norm() for k in range(network.depth)]
-    return torch.stack(norms) if norms else torch.zeros(0)
+    groups = [network.system.group(k) for k in range(network.depth)]
+    if not groups:
+        return torch.zeros(0)
+    norms = torch.stack(torch._foreach_norm([p for group in groups for p in group]))
+    return torch.stack([part.norm() for part in norms.split([len(group) for group in groups])])

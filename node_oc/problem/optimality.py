@@ -15,22 +15,34 @@ from node_oc.trajectory.rollout import rollout
 
 
 @torch.no_grad()
-def shrink_(group: Sequence[Tensor], threshold: float) -> bool:
-    """Proximal map of threshold * ||u||_2, in place: u <- u max(0, 1 - threshold/||u||), taken jointly.
+def shrink_(stacks: Sequence[Tensor], thresholds: Tensor) -> Tensor:
+    """Proximal map of threshold * ||u||_2 for n groups at once, in place: u <- u max(0, 1 - threshold/||u||).
 
     In the metric m ||u||^2 / 2 of one scalar m a group the threshold is price/m (our derivation).
 
+    Args:
+        stacks: the parameters of the groups, (n, ...) each; a group is row j of all of them, taken jointly.
+        thresholds: one for each group, (n,), at least 0.
+
     Returns:
-        Whether the group is now exactly zero.
+        Which groups are now exactly zero, (n,).
     """
-    norm = float(torch.stack([p.norm() for p in group]).norm())
-    if norm <= threshold:
-        for p in group:
-            p.zero_()
-        return True
-    for p in group:
-        p.mul_(1 - threshold / norm)
-    return False
+    norm = group_squares(stacks).sqrt_()
+    zero = norm <= thresholds
+    factor = torch.where(zero, 0.0, 1 - thresholds / norm)
+    for stack in stacks:
+        stack.mul_(as_column(factor, stack))
+    return zero
+
+
+def group_squares(stacks: Sequence[Tensor]) -> Tensor:
+    """||u||^2 of each of n groups, (n,); the groups as in :func:`shrink_`."""
+    return torch.stack([stack.flatten(1).square().sum(1) for stack in stacks]).sum(0)
+
+
+def as_column(values: Tensor, stack: Tensor) -> Tensor:
+    """One value a row, (n,), in a shape that broadcasts against a stack (n, ...)."""
+    return values.view(-1, *(1,) * (stack.dim() - 1))
 
 
 @contextmanager

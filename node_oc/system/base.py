@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from node_oc.errors import ShapeError
+from node_oc.errors import ConfigError, ShapeError
+from node_oc.system.field import Field, Role
 
 
 class System(nn.Module, ABC):
@@ -82,6 +83,27 @@ class System(nn.Module, ABC):
     @abstractmethod
     def spec(self) -> dict[str, Any]:
         """The JSON-able constructor arguments, "kind" among them: what a file needs to rebuild the system."""
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether the derivatives of the branches are known without autograd, see ``field``."""
+        return type(self).field is not System.field
+
+    def field(self, steps: Sequence[int], stages: int, roles: Sequence[Role] | None = None) -> Field:
+        """The branches of these steps with derivatives by hand, where there are any (``by_hand``).
+
+        Between the steps every skip is the identity, and the branches act on the state behind the skip of the first.
+
+        Args:
+            steps: layers k, ascending.
+            stages: evaluations of each branch.
+            roles: the parameters of ``control``, by role, where they come from elsewhere.
+
+        Raises:
+            ConfigError: there is only autograd.
+        """
+        raise ConfigError("derivatives by hand", got=type(self).__name__, expected="a system that has them",
+                          do="Use the general path: analytic=False.")  # fmt: skip
 
     def readout(self, x: Tensor, k: int) -> Tensor:
         """yhat_k = H(S_{N-1} .. S_k(x)): the output if all branches from k on were off (layer index k)."""

@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from node_oc.errors import ConfigError, ShapeError
 from node_oc.system.base import System
-from node_oc.system.dense import ACTIVATIONS, Activation
+from node_oc.system.conv_field import ConvField
+from node_oc.system.field import ACTIVATIONS, Activation, Role, by_role
 
 
 class ConvBranch(nn.Module):
@@ -107,6 +108,10 @@ class ConvSystem(System):
 
     def branch(self, k: int, x: Tensor) -> Tensor:
         return self.steps[k](self.skip(k, x))
+
+    def field(self, steps: Sequence[int], stages: int, roles: Sequence[Role] | None = None) -> ConvField:
+        roles = roles or by_role([self.control(k) for k in steps])
+        return ConvField(roles, stages, self.activation)
 
     def skip(self, k: int, x: Tensor) -> Tensor:
         return self._project(x, self.stage[k - 1] if k else 0, self.stage[k])

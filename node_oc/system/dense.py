@@ -13,9 +13,8 @@ from torch.nn import functional as F
 
 from node_oc.errors import ConfigError, ShapeError
 from node_oc.system.base import System
-
-Activation = Literal["tanh", "relu", "gelu"]
-ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu, "gelu": F.gelu}
+from node_oc.system.dense_field import DenseField
+from node_oc.system.field import ACTIVATIONS, Activation, Role, by_role
 
 
 class Branch(nn.Module):
@@ -121,6 +120,10 @@ class DenseSystem(System):
     def branch(self, k: int, x: Tensor) -> Tensor:
         return self._step(k)(x)
 
+    def field(self, steps: Sequence[int], stages: int, roles: Sequence[Role] | None = None) -> DenseField:
+        roles = roles or by_role([self.control(k) for k in steps])
+        return DenseField(roles, stages, self._spec["activation"])
+
     def skip(self, k: int, x: Tensor) -> Tensor:
         return x
 
@@ -152,10 +155,9 @@ class DenseSystem(System):
     def constrain_(self) -> None:
         if not self.row_norm or not self.steps:
             return
-        rows = [self._step(k).inner.weight for k in range(self.depth)]
-        norms = [w.norm(dim=1, keepdim=True).clamp_min(1e-12).div_(self.row_norm) for w in rows]
-        for weight, norm in zip(rows, norms, strict=True):
-            weight.div_(norm)
+        weights = [self._step(k).inner.weight for k in range(self.depth)]
+        norms = torch.stack(weights).norm(dim=-1, keepdim=True).clamp_min_(1e-12).div_(self.row_norm)
+        torch._foreach_div_(weights, norms.unbind())
 
     def release_(self) -> None:
         self.row_norm = self._spec["row_norm"] = 0.0

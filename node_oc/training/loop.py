@@ -160,6 +160,7 @@ def fit(
     if first < updates:
         save(updates)
     fabric.barrier()
+    method.controls.release()
     network.requires_grad_(True)
     return average or {name: p.detach() for name, p in weights.items()}
 
@@ -171,7 +172,7 @@ def _identity(network: Network, problem: Problem, part: Part, options: TrainingS
         "network": network.spec(),
         "weights at the start": sum(float(p.detach().double().sum()) for p in network.parameters()),
         "problem": repr(problem),
-        "data": [float(values.double().reshape(len(part), -1).sum(1) @ place) for values in (part.x, part.y)],
+        "data": [float(v.reshape(len(part), -1).sum(1, dtype=torch.float64) @ place) for v in (part.x, part.y)],
         "training options": options.model_dump(exclude={"checkpoint_seconds", "accelerator"}),
         "plan": {key: value for key, value in asdict(plan).items() if value != ""},
     }

@@ -11,9 +11,10 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from node_oc.config import TrainingSection
+from node_oc.discretization.controls import Controls
 from node_oc.discretization.network import Network
 from node_oc.problem.ocp import Problem
-from node_oc.problem.optimality import shrink_
+from node_oc.problem.optimality import as_column, group_squares, shrink_
 from node_oc.trajectory.rollout import rollout
 
 
@@ -31,44 +32,46 @@ class Info:
 class _Step(nn.Module):
     """s J of a batch as a module's forward, so that a distribution library can wrap and synchronise it."""
 
-    def __init__(self, network: Network, problem: Problem) -> None:
+    def __init__(self, network: Network, problem: Problem, controls: Controls | None) -> None:
         super().__init__()
-        self.network, self.problem, self.scale = network, problem, problem.scale(network)
+        self.network, self.problem, self.scale, self.controls = network, problem, problem.scale(network), controls
 
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        objective = self.problem.evaluate(rollout(self.network, x), y)
+        objective = self.problem.evaluate(rollout(self.network, x, controls=self.controls), y)
         return self.scale * objective.smooth, objective.total.detach(), objective.terminal.detach()
 
 
 class GroupAdam(torch.optim.Optimizer):
     """Adam with one second moment per group, followed by the proximal map of the price in that metric.
 
-    A group is one entry of ``param_groups`` with its own "threshold" s lambda h_k. Its metric is
-    sqrt(v) + eps, v the mean of the squared gradient entries (moving average): with elementwise moments the
-    proximal map is not a shrinkage of the group, and idle groups never reach zero (our derivation).
+    An entry of ``param_groups`` is a block: the groups of several steps, stacked, (n, ...) each, with their own
+    "thresholds" s lambda h_k, (n,). The metric of a group is sqrt(v) + eps, v the mean of its squared gradient entries
+    (moving average): with elementwise moments the proximal map is not a shrinkage of the group, and idle groups never
+    reach zero (our derivation).
     """
 
-    def __init__(self, groups: list[dict[str, Any]], lr: float, betas: tuple[float, float]) -> None:
-        super().__init__(groups, {"lr": lr, "betas": betas, "eps": 1e-8})
+    def __init__(self, blocks: list[dict[str, Any]], lr: float, betas: tuple[float, float]) -> None:
+        super().__init__(blocks, {"lr": lr, "betas": betas, "eps": 1e-8})
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """One update of every group. A closure is not used."""
-        for group in self.param_groups:
-            params = group["params"]
-            (beta1, beta2), lr = group["betas"], group["lr"]
+        for block in self.param_groups:
+            params, (beta1, beta2), lr = block["params"], block["betas"], block["lr"]
+            gradients = [p.grad for p in params]
             state = self.state[params[0]]
             if not state:
-                state["step"], state["second"] = 0, 0.0
+                state["step"], state["second"] = 0, params[0].new_zeros(len(params[0]))
                 state["first"] = [torch.zeros_like(p) for p in params]
             state["step"] += 1
-            gradients = [p.grad for p in params]
-            square = sum(float(g.square().sum()) for g in gradients) / sum(g.numel() for g in gradients)
-            state["second"] += (1 - beta2) * (square - state["second"])
+            square = group_squares(gradients) / sum(g[0].numel() for g in gradients)
+            state["second"].lerp_(square, 1 - beta2)
             torch._foreach_lerp_(state["first"], gradients, 1 - beta1)
-            metric = math.sqrt(state["second"] / (1 - beta2 ** state["step"])) + group["eps"]
-            torch._foreach_add_(params, state["first"], alpha=-lr / (1 - beta1 ** state["step"]) / metric)
-            shrink_(params, lr * group["threshold"] / metric)
+            metric = (state["second"] / (1 - beta2 ** state["step"])).sqrt_().add_(block["eps"])
+            rate = -lr / (1 - beta1 ** state["step"]) / metric
+            for p, first in zip(params, state["first"], strict=True):
+                p.addcmul_(first, as_column(rate, p))
+            shrink_(params, lr * metric.new_tensor(block["thresholds"]) / metric)
 
 
 def awake_parameters(network: Network) -> list[nn.Parameter]:
@@ -105,22 +108,31 @@ class Method:
         self.network, self.options, self.steps, self.cosine = network, options, steps, cosine
         self.fabric = fabric
         self.running_norm = math.nan
-        system = network.system
         self.params = awake_parameters(network)
         trained = set(self.params)
         for p in network.parameters():
             p.requires_grad_(p in trained)
-        groups: list[dict[str, Any]] = []
+        self.controls = Controls(network)
+        # A distribution library looks for gradients in the network's own parameters.
+        self.module = fabric.setup_module(_Step(network, problem, self.controls if fabric.world_size == 1 else None))
+        blocks: list[dict[str, Any]] = []
         if problem.group_price:
-            scale = problem.scale(network) * problem.group_price
-            groups = [{"params": system.group(k), "threshold": scale * network.grid.h[k]} for k in network.awake]
-        grouped = {p for group in groups for p in group["params"]}
+            price = problem.scale(network) * problem.group_price
+            blocks = [
+                {
+                    "params": [self.controls.stacks[i] for i in stacks],
+                    "thresholds": [price * network.grid.h[k] for k in ks],
+                }
+                for stacks, ks in self.controls.blocks
+            ]
+        inside = {p for members in self.controls.members for p in members}
+        self.trained = [*self.controls.stacks, *(p for p in self.params if p not in inside)]
+        grouped = {stack for block in blocks for stack in block["params"]}
         betas = (0.9, options.beta2)
-        adam = torch.optim.Adam([p for p in self.params if p not in grouped], options.learning_rate, betas, fused=True)
+        adam = torch.optim.Adam([p for p in self.trained if p not in grouped], options.learning_rate, betas, fused=True)
         plain: list[torch.optim.Optimizer] = [adam]
-        if groups:
-            plain.append(GroupAdam(groups, options.learning_rate, betas))
-        self.module = fabric.setup_module(_Step(network, problem))
+        if blocks:
+            plain.append(GroupAdam(blocks, options.learning_rate, betas))
         self.optimizers: list[Any] = [fabric.setup_optimizers(optimizer) for optimizer in plain]
 
     def step(self, index: int, x: Tensor, y: Tensor) -> Info:
@@ -133,7 +145,8 @@ class Method:
             lr *= 0.5 * (1 + math.cos(math.pi * index / self.steps))
         loss, total, terminal = self.module(x, y)
         self.fabric.backward(loss)
-        gradients = [p.grad for p in self.params if p.grad is not None]
+        self.controls.gather_()
+        gradients = [p.grad for p in self.trained if p.grad is not None]
         norm = float(torch.nn.utils.get_total_norm(gradients))
         if math.isfinite(norm):
             self._clip(gradients, norm)

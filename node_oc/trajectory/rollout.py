@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain, pairwise
 
 import torch
 from torch import Tensor
 
+from node_oc.discretization.controls import Controls
+from node_oc.discretization.driver import TIME, Driver
 from node_oc.discretization.network import Network
+from node_oc.discretization.step import check_stages
+from node_oc.errors import ConfigError
+from node_oc.trajectory.layout import Layout, layout_of, quadrature
+from node_oc.trajectory.sweep import Run
 
 
 @dataclass(frozen=True)
@@ -17,85 +25,141 @@ class Trajectory:
 
     Attributes:
         network: the network that was rolled out.
-        states: x_0..x_N; a sleeping step with an identity skip hands on the very same tensor.
-        stages: the stage states of every step k = 0..N-1 (Euler: x_k alone).
+        layout: which distinct states there are.
+        runs: the distinct states of each run of identity skips: one tensor (m, B, ...), or m tensors (B, ...).
+        last: x_N, (B, ...).
     """
 
     network: Network
-    states: tuple[Tensor, ...]
-    stages: tuple[tuple[Tensor, ...], ...]
+    layout: Layout
+    runs: tuple[Tensor | Sequence[Tensor], ...]
+    last: Tensor
 
     @cached_property
-    def _read(self) -> dict[int, Tensor]:
-        """Readout of every distinct state, by identity: one batched head call per run of identity skips."""
-        system = self.network.system
-        layer: dict[int, tuple[int, Tensor]] = {}
-        for k, stages in enumerate(self.stages):
-            for x in stages:
-                layer.setdefault(id(x), (k, x))
-        layer.setdefault(id(self.states[-1]), (self.network.depth, self.states[-1]))
-        runs: dict[int, list[Tensor]] = {}
-        for k, x in layer.values():
-            changes = (j for j in range(k, self.network.depth) if not system.is_identity(j))
-            runs.setdefault(next(changes, self.network.depth), []).append(x)
-        read: dict[int, Tensor] = {}
-        for k, xs in runs.items():
-            out = system.readout(torch.cat(xs), k) if len(xs) > 1 else system.readout(xs[0], k)
-            read |= {id(x): y for x, y in zip(xs, out.split(len(xs[0])), strict=True)}
-        return read
+    def nodes(self) -> tuple[Tensor, ...]:
+        """The distinct states, in the order in which they were computed."""
+        return tuple(chain.from_iterable(run.unbind() if isinstance(run, Tensor) else run for run in self.runs))
+
+    @property
+    def states(self) -> tuple[Tensor, ...]:
+        """x_0..x_N; a sleeping step with an identity skip hands on the very same tensor."""
+        return tuple(self.nodes[m] for m in self.layout.states)
+
+    @property
+    def stages(self) -> tuple[tuple[Tensor, ...], ...]:
+        """The stage states of every step k = 0..N-1 (Euler: x_k alone)."""
+        return tuple(tuple(self.nodes[m] for m in step) for step in self.layout.stages)
+
+    @cached_property
+    def _read(self) -> Tensor:
+        """Readouts of all distinct states, (M, B, K): one batched head call per run of identity skips."""
+        read = []
+        for (_, k), run in zip(self.layout.runs, self.runs, strict=True):
+            stack = run if isinstance(run, Tensor) else run[0][None] if len(run) == 1 else torch.stack(tuple(run))
+            read.append(self.network.system.readout(stack.flatten(0, 1), k).unflatten(0, stack.shape[:2]))
+        return read[0] if len(read) == 1 else torch.cat(read)
 
     @cached_property
     def readouts(self) -> Tensor:
         """yhat_0..yhat_N, (N+1, B, K)."""
-        if self.network.table.stages == 1:
-            return torch.stack([self._read[id(x)] for x in self.states])
-        return torch.stack([self.network.system.readout(x, k) for k, x in enumerate(self.states)])
+        if self.network.table.stages > 1:
+            return torch.stack([self.network.system.readout(x, k) for k, x in enumerate(self.states)])
+        if self.layout.states == tuple(range(self.layout.nodes)):
+            return self._read
+        return self._read[list(self.layout.states)]
 
     @cached_property
     def final(self) -> Tensor:
         """The output H(x_N), (B, K)."""
-        if "_read" in self.__dict__:
-            return self._read[id(self.states[-1])]
-        return self.network.system.head(self.states[-1])
+        return self._read[-1] if "_read" in self.__dict__ else self.network.system.head(self.last)
 
     @cached_property
-    def nodes(self) -> tuple[Tensor, Tensor]:
+    def quadrature(self) -> tuple[Tensor, Tensor]:
         """Quadrature of a running cost: readouts (M, B, K) of the distinct states, weights (N, M).
 
         Row k of the weights holds the nodes of step k, h_k b_i each, so that the running cost of step k is
-        ``weights[k] @ costs`` and a state that sleeping steps hand on is read once.
+        ``weights[k] @ costs`` and a state that sleeping steps hand on is read once. The last row of the readouts is
+        the output.
         """
-        table, h = self.network.table, self.network.grid.h
-        column = {key: m for m, key in enumerate(self._read)}
-        rows, columns, values = [], [], []
-        for k, stages in enumerate(self.stages):
-            for x, b in zip(stages, table.b, strict=True):
-                rows.append(k)
-                columns.append(column[id(x)])
-                values.append(h[k] * b)
         # At least float32: under mixed precision the states are bfloat16, in which h_k b_i would be rounded.
-        dtype = torch.promote_types(self.states[-1].dtype, torch.float32)
-        weights = self.states[-1].new_zeros(self.network.depth, len(column), dtype=dtype)
-        index = (torch.tensor(rows, dtype=torch.long), torch.tensor(columns, dtype=torch.long))
-        weights.index_put_(index, weights.new_tensor(values), accumulate=True)
-        return torch.stack(tuple(self._read.values())), weights
+        dtype = torch.promote_types(self.last.dtype, torch.float32)
+        return self._read, quadrature(self.layout, dtype, self.last.device)
 
     @property
     def increments(self) -> tuple[Tensor, ...]:
         """x_{k+1} - S_k(x_k) for k = 0..N-1: what each step added."""
-        system = self.network.system
-        return tuple(
-            after - system.skip(k, before)
-            for k, (before, after) in enumerate(zip(self.states[:-1], self.states[1:], strict=True))
-        )
+        system, states = self.network.system, self.states
+        return tuple(after - system.skip(k, before) for k, (before, after) in enumerate(pairwise(states)))
 
 
-def rollout(network: Network, x: Tensor) -> Trajectory:
-    """Roll a batch of inputs (B, features) through the network, keeping every state."""
-    states = [network.system.lift(x)]
-    stages = []
-    for k in range(network.depth):
-        state, inside = network.advance(k, states[-1])
-        states.append(state)
-        stages.append(inside)
-    return Trajectory(network, tuple(states), tuple(stages))
+def rollout(
+    network: Network,
+    x: Tensor,
+    *,
+    driver: Driver = TIME,
+    analytic: bool | None = None,
+    controls: Controls | None = None,
+) -> Trajectory:
+    """Roll a batch of inputs through the network, keeping every state.
+
+    Where the system knows the derivatives of its branches (dense, convolutional), a run of steps is one function of
+    autograd that keeps only what its hand-written costate sweep needs. Values and gradients are those of the general
+    path, to rounding; a second derivative is the general path's alone.
+
+    Args:
+        network: what is rolled out.
+        x: inputs (B, features).
+        driver: what drives the steps; time by default.
+        analytic: False for the general path, in which autograd records every step; True to insist on the other one.
+            None takes it where it can be had: not while compiling or exporting, nor under autocast.
+        controls: the stacked controls of the network; on the analytic path the gradients arrive there and not in its
+            parameters.
+
+    Raises:
+        ConfigError: ``analytic`` is True and cannot be.
+    """
+    state = network.system.lift(x)
+    return pass_through(network, state, 0, network.depth, driver, choose(network, state, analytic), controls)
+
+
+def choose(network: Network, state: Tensor, analytic: bool | None) -> bool:
+    """Whether the analytic path is taken; see :func:`rollout`."""
+    if analytic is False or (analytic is None and torch.compiler.is_compiling()):
+        return False
+    why = ""
+    if torch.compiler.is_compiling():
+        why = "compilation, which derives its own"
+    elif torch.is_autocast_enabled(state.device.type):
+        why = "automatic mixed precision"
+    elif not network.system.by_hand:
+        why = f"{type(network.system).__name__}, without derivatives by hand"
+    if why and analytic:
+        raise ConfigError("analytic", got=f"True with {why}", expected="None or False there",
+                          do="Leave it out: the general path is taken where it must be.")  # fmt: skip
+    return not why
+
+
+def pass_through(
+    network: Network, state: Tensor, start: int, stop: int, driver: Driver, analytic: bool, controls: Controls | None
+) -> Trajectory:
+    """The steps start..stop-1 from the state x_start; readouts of the trajectory are those of the whole network."""
+    layout, system, table = layout_of(network, start, stop), network.system, network.table
+    changes = [k - 1 for _, k in layout.runs[1:]]  # the steps whose skip is no identity: a run begins behind it
+    runs: list[Tensor | Sequence[Tensor]] = []
+    for first, end in zip([start, *changes], [*changes, stop], strict=True):
+        awake = [k for k in network.awake if first <= k < end]
+        if analytic and awake:
+            check_stages(system, table, awake[0])
+            state = state if not runs else system.skip(first, state)
+            roles = controls.of(awake) if controls else None
+            run = Run(network, awake, driver, roles, open=bool(runs) and awake[0] == first)
+            states, state = run.sweep(state)
+            runs.append(states)
+            continue
+        nodes = [] if runs else [state]
+        for k in range(first, end):
+            state, stages = network.advance(k, state, driver)
+            if k in awake or not system.is_identity(k):
+                nodes += [*stages[1:], state] if k in awake else [state]
+        runs.append(nodes)
+    return Trajectory(network, layout, tuple(runs), state)

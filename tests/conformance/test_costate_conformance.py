@@ -10,6 +10,7 @@ from torch import Tensor
 from node_oc.discretization import Network
 from node_oc.problem import Problem, costate_sweep, step_hamiltonian
 from node_oc.trajectory import Trajectory, rollout
+from node_oc.trajectory.layout import Layout
 
 AWAKE = (0, 2, 3)
 
@@ -22,7 +23,31 @@ def watched(net: Network, x: Tensor) -> tuple[Trajectory, list[Tensor]]:
         after, inside = net.advance(k, states[-1])
         states.append(after + zeros[k + 1])
         stages.append(inside)
-    return Trajectory(net, tuple(states), tuple(stages)), zeros
+    return trajectory_of(net, states, stages), zeros
+
+
+def trajectory_of(net: Network, states: list[Tensor], stages: list[tuple[Tensor, ...]]) -> Trajectory:
+    """A trajectory of given states, each a node of its own, also where a sleeping step hands its state on."""
+    number: dict[int, int] = {}
+    nodes: list[Tensor] = []
+    runs = [(0, 0)]
+    for k, state in enumerate(states):
+        if k and not net.system.is_identity(k - 1):
+            runs.append((len(nodes), k))
+        for x in (state, *(stages[k] if k < net.depth else ())):
+            if id(x) not in number:
+                number[id(x)] = len(nodes)
+                nodes.append(x)
+    weights = [[0.0] * len(nodes) for _ in stages]
+    for row, h, step in zip(weights, net.grid.h, stages, strict=True):
+        for b, x in zip(net.table.b, step, strict=True):
+            row[number[id(x)]] += h * b
+    layout = Layout(
+        tuple(number[id(x)] for x in states), tuple(tuple(number[id(x)] for x in step) for step in stages), tuple(runs),
+        tuple(map(tuple, weights)),
+    )  # fmt: skip
+    ends = [first for first, _ in runs[1:]] + [len(nodes)]
+    return Trajectory(net, layout, tuple(nodes[a:b] for (a, _), b in zip(runs, ends, strict=True)), states[-1])
 
 
 @pytest.mark.parametrize(("name", "table"), pairs())

@@ -47,7 +47,7 @@ def test_shapes_and_dtype(name: str, table: str, dtype: torch.dtype) -> None:
     assert trajectory.readouts.shape == (DEPTH + 1, 5, OUTPUTS)
     assert len(trajectory.states) == DEPTH + 1
     assert [len(stages) for stages in trajectory.stages] == [TABLES[table].stages] * DEPTH
-    readouts, weights = trajectory.nodes
+    readouts, weights = trajectory.quadrature
     assert {*(x.dtype for x in trajectory.states), readouts.dtype, weights.dtype} == {dtype}
 
 
@@ -155,7 +155,7 @@ def test_the_final_readout_is_the_output(name: str, table: str) -> None:
     net = network(name, table)
     trajectory = rollout(net, inputs())
     torch.testing.assert_close(trajectory.final, net(inputs()), rtol=1e-13, atol=1e-13)
-    assert trajectory.nodes  # the same from the batched readouts
+    assert trajectory.quadrature  # the same from the batched readouts
     torch.testing.assert_close(rollout(net, inputs()).final, trajectory.readouts[-1], rtol=1e-13, atol=1e-13)
 
 

@@ -39,7 +39,7 @@ def test_states_and_running_cost_converge_with_the_order_of_the_table(table: Tab
 @every_table
 def test_weights_of_the_quadrature_sum_to_the_horizon(table: Tableau) -> None:
     net = Network(decay(3), DepthGrid((0.1, 0.7, 0.3)), table, awake=[0, 2])
-    _, weights = rollout(net, X0[:, :1]).nodes
+    _, weights = rollout(net, X0[:, :1]).quadrature
     torch.testing.assert_close(weights.sum(1), torch.tensor([0.1, 0.7, 0.3], dtype=torch.float64), rtol=1e-14, atol=0)
 
 

@@ -35,39 +35,40 @@ def problem(price: float = 0.1) -> Problem:
     return Problem.classification(3, stage_weight=0.7).priced(price)
 
 
-@pytest.mark.parametrize("threshold", [0.1, 1.0, 2.5])
+@pytest.mark.parametrize("thresholds", [(0.1, 1.0, 2.5), (9.0, 0.0, 0.5)])
 @pytest.mark.parametrize("seed", range(3))
-def test_shrinking_is_the_minimiser_of_price_and_distance(threshold: float, seed: int) -> None:
-    group = [randn(2, 2, seed=seed), randn(3, seed=seed + 10)]
-    v = torch.cat([p.flatten() for p in group]).numpy().copy()
+def test_shrinking_is_the_minimiser_of_price_and_distance(thresholds: tuple[float, ...], seed: int) -> None:
+    stacks = [randn(3, 2, 2, seed=seed), randn(3, 3, seed=seed + 10)]
+    before = torch.cat([p.flatten(1) for p in stacks], 1).numpy().copy()
+    shrink_(stacks, torch.tensor(thresholds, dtype=torch.float64))
+    found = torch.cat([p.flatten(1) for p in stacks], 1).numpy()
+    for v, u, threshold in zip(before, found, thresholds, strict=True):
 
-    def cost(u: np.ndarray) -> float:
-        return threshold * np.linalg.norm(u) + 0.5 * ((u - v) ** 2).sum()
+        def cost(w: np.ndarray, v: np.ndarray = v, threshold: float = threshold) -> float:
+            return threshold * np.linalg.norm(w) + 0.5 * ((w - v) ** 2).sum()
 
-    shrink_(group, threshold)
-    found = torch.cat([p.flatten() for p in group]).numpy()
-    numerical = minimize(cost, 0.5 * v, tol=1e-12)
-    assert cost(found) <= numerical.fun + 1e-12
-    np.testing.assert_allclose(found, numerical.x, atol=1e-5)
+        numerical = minimize(cost, 0.5 * v, tol=1e-12)
+        assert cost(u) <= numerical.fun + 1e-12
+        np.testing.assert_allclose(u, numerical.x, atol=1e-5)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.floats(0, 3), st.integers(0, 10**6))
 def test_shrinking_takes_the_threshold_off_the_norm(threshold: float, seed: int) -> None:
-    group = [randn(2, 3, seed=seed), randn(2, seed=seed + 1)]
-    before = torch.cat([p.flatten() for p in group])
-    zero = shrink_(group, threshold)
-    after = torch.cat([p.flatten() for p in group])
+    stacks = [randn(1, 2, 3, seed=seed), randn(1, 2, seed=seed + 1)]
+    before = torch.cat([p.flatten() for p in stacks])
+    zero = bool(shrink_(stacks, torch.tensor([threshold], dtype=torch.float64)))
+    after = torch.cat([p.flatten() for p in stacks])
     assert zero == bool((after == 0).all()) == bool(before.norm() <= threshold)
     assert after.norm().item() == pytest.approx(max(0.0, before.norm().item() - threshold), abs=1e-12)
     torch.testing.assert_close(after * before.norm(), before * after.norm())
 
 
-def test_a_group_on_the_threshold_is_exactly_zero() -> None:
-    group = [torch.tensor([3.0]), torch.tensor([4.0])]
-    assert shrink_(group, 5.0)
-    assert group[0].item() == group[1].item() == 0
-    assert shrink_(group, 0.0)
+def test_a_group_on_the_threshold_is_exactly_zero_and_stays() -> None:
+    stacks = [torch.tensor([[3.0], [3.0]]), torch.tensor([[4.0], [5.0]])]
+    assert shrink_(stacks, torch.tensor([5.0, 5.0])).tolist() == [True, False]
+    assert stacks[0][0].item() == stacks[1][0].item() == 0
+    assert shrink_(stacks, torch.zeros(2)).tolist() == [True, False]
 
 
 def test_ratios_are_gradient_norms_over_the_price() -> None:

@@ -17,6 +17,7 @@ from node_oc.problem import Problem, group_gradients, optimality_ratios
 from node_oc.problem.optimality import all_awake
 from node_oc.problem.waking import BEYOND, Look, look
 from node_oc.system import DenseSystem
+from node_oc.system.field import Field
 
 X, Y = randn(48, 2), torch.arange(48) % 3
 H = (0.5, 1.0, 2.0, 0.25, 1.0)
@@ -302,13 +303,13 @@ def test_the_gradients_of_some_steps_are_those_of_the_full_call(steps: list[int]
 
 def test_other_sleepers_are_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     net = dense()
-    branch, computed = net.system.branch, []
+    field, computed = net.system.field, []
 
-    def noted(k: int, x: Tensor) -> Tensor:
-        computed.append(k)
-        return branch(k, x)
+    def noted(steps: list[int], stages: int, roles: None = None) -> Field:
+        computed.extend(steps)
+        return field(steps, stages, roles)
 
-    monkeypatch.setattr(net.system, "branch", noted)
+    monkeypatch.setattr(net.system, "field", noted)
     group_gradients(net, PROBLEM, cut(1), [3])
     assert computed == [0, 2, 3]
     computed.clear()

@@ -16,35 +16,40 @@ from node_oc.training.loop import make_fabric
 from node_oc.training.method import GroupAdam, Method
 
 
-def test_first_group_step_by_hand() -> None:
-    u, b = torch.nn.Parameter(torch.tensor([[3.0, 4.0]])), torch.nn.Parameter(torch.tensor([0.0]))
-    optimizer = GroupAdam([{"params": [u, b], "threshold": 0.5}], lr=0.1, betas=(0.9, 0.99))
-    u.grad, b.grad = torch.tensor([[1.0, -2.0]]), torch.tensor([2.0])
+def test_first_group_step_by_hand_of_two_groups_at_once() -> None:
+    u = torch.nn.Parameter(torch.tensor([[[3.0, 4.0]], [[1.0, 1.0]]]))
+    b = torch.nn.Parameter(torch.tensor([[0.0], [2.0]]))
+    optimizer = GroupAdam([{"params": [u, b], "thresholds": [0.5, 3.0]}], lr=0.1, betas=(0.9, 0.99))
+    u.grad, b.grad = torch.tensor([[[1.0, -2.0]], [[0.5, 0.0]]]), torch.tensor([[2.0], [1.5]])
+    before = [torch.cat([u[j].detach().flatten(), b[j].detach()]) for j in range(2)]
     optimizer.step()
-    metric = math.sqrt((1 + 4 + 4) / 3) + 1e-8  # bias correction leaves the mean of the squared entries
-    moved = torch.tensor([3.0, 4.0, 0.0]) - 0.1 / metric * torch.tensor([1.0, -2.0, 2.0])
-    want = moved * (1 - 0.1 * 0.5 / metric / moved.norm())
-    torch.testing.assert_close(torch.cat([u.detach()[0], b.detach()]), want)
+    for j, threshold in enumerate((0.5, 3.0)):
+        g = torch.cat([u.grad[j].flatten(), b.grad[j]])
+        metric = float(g.square().mean().sqrt()) + 1e-8  # bias correction leaves the mean of the squared entries
+        moved = before[j] - 0.1 / metric * g
+        want = moved * (1 - 0.1 * threshold / metric / moved.norm())
+        torch.testing.assert_close(torch.cat([u[j].detach().flatten(), b[j].detach()]), want)
 
 
-def test_a_group_under_the_threshold_becomes_exactly_zero() -> None:
-    u = torch.nn.Parameter(torch.tensor([1e-3, -1e-3]))
-    optimizer = GroupAdam([{"params": [u], "threshold": 10.0}], lr=0.1, betas=(0.9, 0.99))
-    u.grad = torch.tensor([1.0, 1.0])
+def test_a_group_under_its_threshold_becomes_exactly_zero_and_its_neighbour_does_not() -> None:
+    u = torch.nn.Parameter(torch.tensor([[1e-3, -1e-3], [1e-3, -1e-3]]))
+    optimizer = GroupAdam([{"params": [u], "thresholds": [10.0, 0.0]}], lr=0.1, betas=(0.9, 0.99))
+    u.grad = torch.tensor([[1.0, 1.0], [1.0, 1.0]])
     optimizer.step()
-    assert bool((u == 0).all())
+    assert bool((u[0] == 0).all())
+    assert bool((u[1] != 0).all())
 
 
 def test_the_minimum_of_a_quadratic_with_a_price_is_the_shrunken_point() -> None:
     # min ||u - a||^2 / 2 + c ||u||  =  a (1 - c/||a||)
-    a = torch.tensor([3.0, 4.0])
-    u = torch.nn.Parameter(torch.zeros(2))
-    optimizer = GroupAdam([{"params": [u], "threshold": 2.0}], lr=0.02, betas=(0.9, 0.99))
+    a = torch.tensor([[3.0, 4.0], [1.0, 0.0]])
+    u = torch.nn.Parameter(torch.zeros(2, 2))
+    optimizer = GroupAdam([{"params": [u], "thresholds": [2.0, 0.2]}], lr=0.02, betas=(0.9, 0.99))
     for step in range(3000):
         optimizer.param_groups[0]["lr"] = 0.02 * (1 - step / 3000)
         u.grad = u.detach() - a
         optimizer.step()
-    torch.testing.assert_close(u.detach(), a * (1 - 2 / 5), atol=2e-3, rtol=0)
+    torch.testing.assert_close(u.detach(), a * torch.tensor([[1 - 2 / 5], [1 - 0.2]]), atol=2e-3, rtol=0)
 
 
 def test_a_gradient_spike_is_clipped_at_twice_the_running_norm() -> None:
@@ -72,7 +77,8 @@ def test_only_groups_get_the_group_metric() -> None:
     net = Network(DenseSystem(2, 2, depth=3, width=4, hidden=4))
     net.set_awake([0, 2])
     method = Method(net, Problem.classification(2).priced(0.3), options, 10, True, make_fabric(options))
-    groups = method.optimizers[1].param_groups
-    assert [g["params"] for g in groups] == [net.system.group(0), net.system.group(2)]
+    (block,) = method.optimizers[1].param_groups
+    group = [torch.stack(list(role)).detach() for role in zip(net.system.group(0), net.system.group(2), strict=True)]
+    assert all(torch.equal(stack, each) for stack, each in zip(block["params"], group, strict=True))
     # s lambda h with s = 1/(1 + gamma T)
-    assert [g["threshold"] for g in groups] == pytest.approx([0.3 / 4] * 2)
+    assert block["thresholds"] == pytest.approx([0.3 / 4] * 2)

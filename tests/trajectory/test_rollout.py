@@ -76,7 +76,7 @@ def test_readouts_go_through_the_remaining_skips_alone(change: int) -> None:
 def test_all_readouts_are_one_batched_head_call(table: Tableau) -> None:
     system = Counting(torch.sin, 4).double()
     trajectory = rollout(Network(system, table=table), X[:, :1])
-    assert trajectory.nodes
+    assert trajectory.quadrature
     assert trajectory.final.shape == (5, 1)
     assert (system.calls, system.rows) == (1, 5 * (4 * table.stages + 1))
 
@@ -85,7 +85,7 @@ def test_all_readouts_are_one_batched_head_call(table: Tableau) -> None:
 def test_a_state_that_is_handed_on_is_read_once(table: Tableau) -> None:
     system = Counting(torch.sin, 9).double()
     trajectory = rollout(Network(system, table=table, awake=[2, 6]), X[:, :1])
-    readouts, weights = trajectory.nodes
+    readouts, weights = trajectory.quadrature
     stages = 2 * table.stages + 1  # those of the two awake steps, and the end
     assert system.rows == 5 * stages
     assert readouts.shape[0] == weights.shape[1] == stages
@@ -98,7 +98,7 @@ def test_quadrature_is_the_tables_own(table: Tableau) -> None:
     h = (0.3, 1.0, 0.7, 0.2)
     net = Network(system, DepthGrid(h), table, awake=[0, 1, 3])
     trajectory, cost, y = rollout(net, X), SoftCrossEntropy(3), torch.arange(5) % 3
-    readouts, weights = trajectory.nodes
+    readouts, weights = trajectory.quadrature
     running = (weights * cost(readouts, y).mean(1)).sum(1)
     for k, stages in enumerate(trajectory.stages):
         each = [cost(system.head(x)[None], y).mean() for x in stages]
@@ -110,7 +110,7 @@ def test_quadrature_with_a_projecting_sleeper_reads_the_state_before_it() -> Non
     net = projecting(2)
     net.set_awake([0, 3])
     trajectory = rollout(net, X)
-    readouts, weights = trajectory.nodes
+    readouts, weights = trajectory.quadrature
     torch.testing.assert_close((weights[:, :, None, None] * readouts).sum(1)[2], 2.0 * trajectory.readouts[2])
 
 
@@ -120,7 +120,7 @@ def test_a_network_without_steps_is_its_ends() -> None:
     assert len(trajectory.states) == 1
     assert trajectory.increments == ()
     torch.testing.assert_close(trajectory.readouts[0], net(X))
-    assert trajectory.nodes[1].shape == (0, 1)
+    assert trajectory.quadrature[1].shape == (0, 1)
 
 
 def test_a_trajectory_is_frozen() -> None:
@@ -140,5 +140,5 @@ def test_gradients_flow_back_through_sleeping_steps() -> None:
 def test_quadrature_weights_are_not_rounded_under_mixed_precision() -> None:
     net = Network(DenseSystem(2, 2, depth=6), DepthGrid.uniform(6, 0.3), RK4)
     with torch.autocast("cpu", torch.bfloat16):
-        weights = rollout(net, torch.randn(3, 2)).nodes[1]
+        weights = rollout(net, torch.randn(3, 2)).quadrature[1]
     assert float(weights.sum()) == pytest.approx(1.8, abs=1e-6)

@@ -1,0 +1,68 @@
+"""Which states a rollout has, by number: known before any of them is computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from node_oc.discretization.network import Network
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Distinct states (nodes) of the steps start..stop-1, numbered in the order in which they are computed.
+
+    Attributes:
+        states: the node of x_k, k = start..stop; a sleeping step with an identity skip hands on the same one.
+        stages: the nodes of the stage states of each step (Euler: that of x_k alone).
+        runs: (first node, layer k) of each run: from there on, up to the next run, the same skips follow, so that the
+            readouts of a run are those of layer k, in one call.
+        weights: quadrature of a running cost: row k - start holds h_k b_i at each node of step k.
+    """
+
+    states: tuple[int, ...]
+    stages: tuple[tuple[int, ...], ...]
+    runs: tuple[tuple[int, int], ...]
+    weights: tuple[tuple[float, ...], ...]
+
+    @property
+    def nodes(self) -> int:
+        """Number of distinct states M."""
+        return self.states[-1] + 1
+
+
+def layout_of(network: Network, start: int, stop: int) -> Layout:
+    """The layout of these steps of a network."""
+    identity = tuple(network.system.is_identity(k) for k in range(start, stop))
+    awake = tuple(k in network.awake for k in range(start, stop))
+    return _layout(start, identity, awake, network.grid.h[start:stop], network.table.b)
+
+
+@lru_cache(maxsize=256)
+def _layout(
+    start: int, identity: tuple[bool, ...], awake: tuple[bool, ...], h: tuple[float, ...], b: tuple[float, ...]
+) -> Layout:
+    states, stages, runs = [0], [], [(0, start)]
+    node = 0
+    for k, (same, on) in enumerate(zip(identity, awake, strict=True), start):
+        first = node
+        stages.append(tuple(first + i for i in range(len(b))) if on else (first,) * len(b))
+        if on or not same:
+            node = stages[-1][-1] + 1
+        if not same:
+            runs.append((node, k + 1))
+        states.append(node)
+    weights = [[0.0] * (node + 1) for _ in h]
+    for row, hk, nodes in zip(weights, h, stages, strict=True):
+        for b_i, m in zip(b, nodes, strict=True):
+            row[m] += hk * b_i
+    return Layout(tuple(states), tuple(stages), tuple(runs), tuple(map(tuple, weights)))
+
+
+@lru_cache(maxsize=64)
+def quadrature(layout: Layout, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The weights of a layout as a tensor (N, M). Shared between calls: read it, do not change it."""
+    return torch.tensor(layout.weights, dtype=dtype, device=device).reshape(len(layout.weights), layout.nodes)
