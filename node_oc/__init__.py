@@ -21,6 +21,7 @@ _HOME = {
     "EULER": "discretization.tableau", "MIDPOINT": "discretization.tableau", "HEUN": "discretization.tableau",
     "RK4": "discretization.tableau", "Network": "discretization.network",
     "Trajectory": "trajectory.rollout", "rollout": "trajectory.rollout",
+    "Segmented": "trajectory.segments", "Driver": "discretization.driver", "Controls": "discretization.controls",
     "Cost": "problem.cost", "SoftCrossEntropy": "problem.cost", "CrossEntropy": "problem.cost",
     "Distillation": "problem.cost", "SquaredError": "problem.cost", "TorchLoss": "problem.torch_loss",
     "Problem": "problem.ocp", "Objective": "problem.ocp", "optimality_ratios": "problem.optimality",

@@ -180,6 +180,8 @@ def answers(record: Record) -> list[tuple[str, str]]:
     if other is not None:
         full = "deepest network tried" if growth else "full network"
         out.append(("Disagreement", f"{points(other)} of the test samples get another class than from the {full}."))
+    if compiled := record.get("compilation"):
+        out.append(("Compilation", compiled["sentence"]))
     for kind, errors in record["parity"].items():
         worst = max((value for value in errors.values()), default=None)
         out.append((f"{kind.upper()} parity", f"largest difference {number(worst, 2)} of the largest output, "

@@ -57,6 +57,8 @@ class Config(BaseModel):
         table, regression, held = data.source == "table", data.task == "regression", "data.val_fraction"
         files, rest = table or data.source == "idx", 1 - data.val_fraction - data.test_fraction
         rules = [  # (broken, key, got, expected, do)
+            (self.training.compile and self.training.gradient_checkpointing, "training.gradient_checkpointing", True,
+             "one of compile and gradient_checkpointing", "Leave one out: a compiler plans memory itself."),
             (files and data.path is None, "data.path", f"none {given}", "a file or folder", "Set data.path."),
             (not files and data.path is not None, "data.path", f"{data.path!r} {given}", "no path",
              'Set data.source to "table" or "idx", or empty the path with data.path=.'),

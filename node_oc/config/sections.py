@@ -85,6 +85,10 @@ class TrainingSection(Section):
     devices: int = Field(default=1, ge=1, description="number of devices")
     precision: Literal["32-true", "bf16-mixed", "64-true"] = Field(
         default="32-true", description="floating point bits and mode")
+    compile: bool = Field(
+        default=False, description="compile each training with torch.compile, and weigh what it costs")
+    gradient_checkpointing: bool = Field(
+        default=False, description="compute states again on the way back: memory like sqrt(N), one more forward pass")
     checkpoint_seconds: float = Field(default=10.0, ge=0, description="least seconds between checkpoints")
 
 

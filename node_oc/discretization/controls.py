@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,47 +20,47 @@ class Controls:
 
     Args:
         network: its awake steps must stay what they are meanwhile.
+        cuts: layers k at which a rollout is cut into segments; a stack belongs to one segment.
 
     Attributes:
-        stacks: one leaf for each role and shape.
-        blocks: the group of each step, stacked: (indices into ``stacks``, the layers k of their rows).
+        stacks: the leaves: one for each role of each run of steps between cuts and projections.
+        members: the parameters that are views of each stack's rows.
+        blocks: the groups of the steps: (indices into ``stacks``, the layers k of their rows).
     """
 
-    def __init__(self, network: Network) -> None:
-        found: dict[tuple[int, torch.Size], list[tuple[int, nn.Parameter]]] = {}
-        for k in network.awake:
-            for i, p in enumerate(network.system.control(k)):
-                found.setdefault((i, p.shape), []).append((k, p))
+    def __init__(self, network: Network, cuts: Collection[int] = ()) -> None:
         self.stacks: list[Tensor] = []
-        self.members = [[p for _, p in members] for members in found.values()]
-        self._place: dict[tuple[int, int], tuple[int, int]] = {}
-        blocks: dict[tuple[int, ...], list[int]] = {}
-        for index, ((i, _), members) in enumerate(found.items()):
-            stack = torch.stack([p.detach() for _, p in members])
-            for row, (k, p) in enumerate(members):
-                p.data = stack[row]
-                self._place[k, i] = index, row
-            self.stacks.append(stack.requires_grad_())
-        for k in network.awake:
-            group = {id(p) for p in network.system.group(k)}
-            mine = [i for i, p in enumerate(network.system.control(k)) if id(p) in group]
-            blocks.setdefault(tuple(self._place[k, i][0] for i in mine), []).append(k)
-        self.blocks = list(blocks.items())
+        self.members: list[list[nn.Parameter]] = []
+        self.blocks: list[tuple[list[int], tuple[int, ...]]] = []
+        self._roles: dict[tuple[int, ...], list[Tensor]] = {}
+        system = network.system
+        for steps in network.runs(cuts):
+            group = {id(p) for p in system.group(steps[0])}
+            roles = [list(role) for role in zip(*(system.control(k) for k in steps), strict=True)]
+            block = [len(self.stacks) + i for i, role in enumerate(roles) if id(role[0]) in group]
+            self.blocks.append((block, steps))
+            self._roles[steps] = [self._stack(role) for role in roles]
 
-    def of(self, steps: Sequence[int]) -> list[Role]:
-        """The roles of these steps, which must be of one shape and neighbours among the awake ones."""
-        roles: list[Role] = []
-        i = 0
-        while (steps[0], i) in self._place:
-            (index, first), (same, last) = self._place[steps[0], i], self._place[steps[-1], i]
-            stack = self.stacks[index]
-            if index != same or last - first + 1 != len(steps):
-                raise ShapeError(f"steps {list(steps)}", got="of several shapes, or with others between them",
-                                 expected="neighbours of one shape among the awake steps",
-                                 do="Ask for the steps of one run.")  # fmt: skip
-            roles.append(stack if len(steps) == len(stack) else stack[first : last + 1])
-            i += 1
-        return roles
+    def _stack(self, members: list[nn.Parameter]) -> Tensor:
+        stack = torch.stack([p.detach() for p in members])
+        for p, row in zip(members, stack.unbind(), strict=True):
+            p.data = row
+        self.stacks.append(stack.requires_grad_())
+        self.members.append(members)
+        return stack
+
+    def of(self, steps: Sequence[int]) -> Sequence[Role]:
+        """The roles of these steps.
+
+        Raises:
+            ShapeError: they are no run of the network that was stacked, with the same cuts.
+        """
+        if tuple(steps) not in self._roles:
+            raise ShapeError(
+                "steps of stacked controls", got=list(steps), expected=f"one of {list(self._roles)}",
+                do="Stack them anew when steps wake or sleep, and with the cuts of the rollout.",
+            )  # fmt: skip
+        return self._roles[tuple(steps)]
 
     def gather_(self) -> None:
         """Move the gradients that autograd left in the parameters themselves into those of the stacks."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -60,6 +60,16 @@ class Network(nn.Module):
         for k in awake:
             self.system.check_step(k)
         self.awake = awake
+
+    def runs(self, cuts: Collection[int] = ()) -> list[tuple[int, ...]]:
+        """The awake steps in runs: within one no skip changes the state, and none of the cuts k falls."""
+        runs: list[list[int]] = [[]]
+        for k in range(self.depth):
+            if k in cuts or not self.system.is_identity(k):
+                runs.append([])
+            if k in self.awake:
+                runs[-1].append(k)
+        return [tuple(run) for run in runs if run]
 
     def advance(self, k: int, x: Tensor, driver: Driver = TIME) -> tuple[Tensor, tuple[Tensor, ...]]:
         """x_k to x_{k+1} and the stage states in between; a sleeping step applies its skip alone."""

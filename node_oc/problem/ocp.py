@@ -11,6 +11,7 @@ from node_oc.discretization.network import Network
 from node_oc.errors import ConfigError
 from node_oc.problem.cost import Cost, Distillation, SoftCrossEntropy, SquaredError
 from node_oc.trajectory.rollout import Trajectory
+from node_oc.trajectory.segments import Segmented
 
 
 @dataclass(frozen=True)
@@ -93,23 +94,22 @@ class Problem:
         """s = 1/(1 + gamma T): an optimiser minimises s J, so that learning rates do not depend on N."""
         return 1.0 / (1.0 + self.stage_weight * network.grid.horizon)
 
-    def evaluate(self, trajectory: Trajectory, target: Tensor) -> Objective:
+    def evaluate(self, trajectory: Trajectory | Segmented, target: Tensor) -> Objective:
         """J on one batch, from its trajectory.
 
         Args:
-            trajectory: the rollout of a batch of B samples.
+            trajectory: the rollout of a batch of B samples, whole or in segments.
             target: class indices (B,) or regression targets (B, K).
         """
         network = trajectory.network
-        state, terminal = trajectory.last, None
-        running = state.new_zeros(network.depth, dtype=torch.promote_types(state.dtype, torch.float32))
+        terminal = running = None
         if self.stage_weight:
-            readouts, weights = trajectory.quadrature
-            costs = self.stage(readouts, target).mean(1)
-            running = (weights * costs).sum(1)  # no matmul: autocast would round it
-            terminal = costs[-1] if self.terminal is self.stage else None  # the output is the last of the readouts
+            running, at_end = trajectory.accumulate(lambda readouts: self.stage(readouts, target))
+            terminal = at_end if self.terminal is self.stage else None
         if terminal is None:
             terminal = self.terminal(trajectory.final[None], target).mean()
+        if running is None:
+            running = terminal.detach().new_zeros(network.depth)
         smooth = terminal + self.stage_weight * running.sum()
         if self.energy and network.awake:
             smooth = smooth + self.energy * _energy(network)

@@ -24,6 +24,7 @@ from node_oc.measuring import measure
 from node_oc.problem.cost import SoftCrossEntropy
 from node_oc.problem.ocp import Problem
 from node_oc.problem.waking import Look
+from node_oc.record.compilation import compilation
 from node_oc.record.verdict import effort, neighbour, verdict
 from node_oc.search import Candidate, Found, Growth
 from node_oc.training.batches import training_updates
@@ -89,7 +90,8 @@ def make_record(
         "turnpike": {"found": bool(on_train.turnpike and on_train.turnpike.found), **answers["turnpike"]},
         **{name: answers[name] for name in ("decay", "counting", "dissipation")},
         "plane": _plane(found, problem, split) if classify and split.inputs == 2 else None,
-        "minimisers": None, "parity": {}, "work": work, "effort": cost, "files": {},
+        "minimisers": None, "parity": {}, "work": work, "effort": cost,
+        "compilation": compilation(work), "files": {},
         "growth": found.growth and _growth(found.growth, training_updates(config.training, len(split.train))),
     }  # fmt: skip
     if classify and split.outputs == 2 and isinstance(problem.stage, SoftCrossEntropy):

@@ -125,7 +125,10 @@ class ConvSystem(System):
 
     def _project(self, x: Tensor, start: int, stop: int) -> Tensor:
         for projection in self.projections[start:stop]:
-            x = projection(F.avg_pool2d(x, 2, ceil_mode=True))
+            for d in (-2, -1):  # not ceil_mode: compiled, its gradient at the edge is wrong (torch 2.13)
+                if x.shape[d] % 2:
+                    x = torch.cat([x, x.narrow(d, -1, 1)], d)
+            x = projection(F.avg_pool2d(x, 2))
         return x
 
     def group(self, k: int) -> list[nn.Parameter]:

@@ -81,7 +81,7 @@ class TrainingFolder:
 
 
 def training_work(folder: Path) -> list[dict[str, Any]]:
-    """Updates, layer-steps and seconds of every training below a folder, in the order in which they ended.
+    """Updates, layer-steps, seconds and compilation of every training below a folder, in the order in which they ended.
 
     Read from the checkpoints, so that a resumed run counts what was done before it was interrupted.
     """
@@ -91,7 +91,7 @@ def training_work(folder: Path) -> list[dict[str, Any]]:
         state = store.unflatten(tensors, meta["state"])
         steps = state["update"] * len(state["spec"]["awake"])
         work.append({"training": file.parent.name, "updates": state["update"], "layer_steps": steps,
-                     "seconds": state["seconds"]})  # fmt: skip
+                     "seconds": state["seconds"], "compilation": state["compilation"]})  # fmt: skip
     return work
 
 

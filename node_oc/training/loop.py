@@ -126,6 +126,7 @@ def fit(
         store.save({
             "spec": network.spec(), "network": network.state_dict(), "method": method.state(), "average": average,
             "update": update, "seconds": seconds + time.perf_counter() - start,
+            "compilation": asdict(method.compilation) if method.compilation else None,
         })  # fmt: skip
 
     averaging = updates - max(1, round(plan.average * updates)) if plan.average else updates

@@ -15,7 +15,8 @@ from node_oc.discretization.controls import Controls
 from node_oc.discretization.network import Network
 from node_oc.problem.ocp import Problem
 from node_oc.problem.optimality import as_column, group_squares, shrink_
-from node_oc.trajectory.rollout import rollout
+from node_oc.training.objective import Compilation, Scaled, compiled
+from node_oc.trajectory.segments import cuts_of
 
 
 @dataclass(frozen=True)
@@ -27,18 +28,6 @@ class Info:
     gradient_norm: float
     learning_rate: float
     awake_steps: int
-
-
-class _Step(nn.Module):
-    """s J of a batch as a module's forward, so that a distribution library can wrap and synchronise it."""
-
-    def __init__(self, network: Network, problem: Problem, controls: Controls | None) -> None:
-        super().__init__()
-        self.network, self.problem, self.scale, self.controls = network, problem, problem.scale(network), controls
-
-    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        objective = self.problem.evaluate(rollout(self.network, x, controls=self.controls), y)
-        return self.scale * objective.smooth, objective.total.detach(), objective.terminal.detach()
 
 
 class GroupAdam(torch.optim.Optimizer):
@@ -94,6 +83,9 @@ class Method:
         steps: number of updates, for the schedule.
         cosine: whether the learning rate falls to 0 like a cosine; constant otherwise.
         fabric: devices, precision and distribution.
+
+    Attributes:
+        compilation: what ``options.compile`` cost and gained, from the first step on.
     """
 
     def __init__(
@@ -112,9 +104,13 @@ class Method:
         trained = set(self.params)
         for p in network.parameters():
             p.requires_grad_(p in trained)
-        self.controls = Controls(network)
+        cuts = cuts_of(network) if options.gradient_checkpointing else None
+        self.controls = Controls(network, cuts or ())
         # A distribution library looks for gradients in the network's own parameters.
-        self.module = fabric.setup_module(_Step(network, problem, self.controls if fabric.world_size == 1 else None))
+        stacked = self.controls if fabric.world_size == 1 else None
+        self.objective = Scaled(network, problem, stacked, cuts)
+        self.module: Any = self.objective if options.compile else fabric.setup_module(self.objective)
+        self.compilation: Compilation | None = None  # made at the first step: it wants a batch
         blocks: list[dict[str, Any]] = []
         if problem.group_price:
             price = problem.scale(network) * problem.group_price
@@ -143,6 +139,10 @@ class Method:
         lr = self.options.learning_rate
         if self.cosine:
             lr *= 0.5 * (1 + math.cos(math.pi * index / self.steps))
+        if self.options.compile and self.compilation is None:
+            with self.fabric.autocast():
+                module, self.compilation = compiled(self.objective, self.controls, x, y)
+            self.module = self.fabric.setup_module(module)
         loss, total, terminal = self.module(x, y)
         self.fabric.backward(loss)
         self.controls.gather_()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,7 +40,12 @@ def layout_of(network: Network, start: int, stop: int) -> Layout:
     """The layout of these steps of a network."""
     identity = tuple(network.system.is_identity(k) for k in range(start, stop))
     awake = tuple(k in network.awake for k in range(start, stop))
-    return _layout(start, identity, awake, network.grid.h[start:stop], network.table.b)
+    return _cached(_layout)(start, identity, awake, network.grid.h[start:stop], network.table.b)
+
+
+def _cached(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function with its cache, which a compiler cannot look into."""
+    return function.__wrapped__ if torch.compiler.is_compiling() else function  # type: ignore[attr-defined]
 
 
 @lru_cache(maxsize=256)
@@ -62,7 +69,13 @@ def _layout(
     return Layout(tuple(states), tuple(stages), tuple(runs), tuple(map(tuple, weights)))
 
 
-@lru_cache(maxsize=64)
 def quadrature(layout: Layout, dtype: torch.dtype, device: torch.device) -> Tensor:
     """The weights of a layout as a tensor (N, M). Shared between calls: read it, do not change it."""
-    return torch.tensor(layout.weights, dtype=dtype, device=device).reshape(len(layout.weights), layout.nodes)
+    return _cached(_quadrature)(layout, dtype, device)
+
+
+@lru_cache(maxsize=64)
+def _quadrature(layout: Layout, dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # a later call may want gradients
+        weights = torch.tensor(layout.weights, dtype=dtype, device=device)
+    return weights.reshape(len(layout.weights), layout.nodes)

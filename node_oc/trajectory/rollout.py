@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain, pairwise
 
@@ -34,6 +34,7 @@ class Trajectory:
     layout: Layout
     runs: tuple[Tensor | Sequence[Tensor], ...]
     last: Tensor
+    _memo: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def nodes(self) -> tuple[Tensor, ...]:
@@ -50,40 +51,50 @@ class Trajectory:
         """The stage states of every step k = 0..N-1 (Euler: x_k alone)."""
         return tuple(tuple(self.nodes[m] for m in step) for step in self.layout.stages)
 
-    @cached_property
+    @property
+    def readouts(self) -> Tensor:
+        """yhat_0..yhat_N, (N+1, B, K)."""
+        if self.network.table.stages > 1:
+            return torch.stack([self.network.system.readout(x, k) for k, x in enumerate(self.states)])
+        read = self.quadrature[0]
+        return read if self.layout.states == tuple(range(self.layout.nodes)) else read[list(self.layout.states)]
+
+    @property
+    def final(self) -> Tensor:
+        """The output H(x_N), (B, K)."""
+        read = self._memo.get("read")
+        return self.network.system.head(self.last) if read is None else read[-1]
+
+    @property
+    def quadrature(self) -> tuple[Tensor, Tensor]:
+        """Quadrature of a running cost: readouts (M, B, K) of the distinct states, weights (N, M).
+
+        Row k of the weights holds the nodes of step k, h_k b_i each, so that the running cost of step k is
+        ``weights[k] @ costs`` and a state that sleeping steps hand on is read once. The last row of the readouts is
+        the output. They are computed once: one batched head call per run of identity skips.
+        """
+        if "read" not in self._memo:
+            self._memo["read"] = self._read()
+        # At least float32: under mixed precision the states are bfloat16, in which h_k b_i would be rounded.
+        dtype = torch.promote_types(self.last.dtype, torch.float32)
+        return self._memo["read"], quadrature(self.layout, dtype, self.last.device)
+
     def _read(self) -> Tensor:
-        """Readouts of all distinct states, (M, B, K): one batched head call per run of identity skips."""
         read = []
         for (_, k), run in zip(self.layout.runs, self.runs, strict=True):
             stack = run if isinstance(run, Tensor) else run[0][None] if len(run) == 1 else torch.stack(tuple(run))
             read.append(self.network.system.readout(stack.flatten(0, 1), k).unflatten(0, stack.shape[:2]))
         return read[0] if len(read) == 1 else torch.cat(read)
 
-    @cached_property
-    def readouts(self) -> Tensor:
-        """yhat_0..yhat_N, (N+1, B, K)."""
-        if self.network.table.stages > 1:
-            return torch.stack([self.network.system.readout(x, k) for k, x in enumerate(self.states)])
-        if self.layout.states == tuple(range(self.layout.nodes)):
-            return self._read
-        return self._read[list(self.layout.states)]
+    def accumulate(self, cost: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        """A running cost: its value of every step k = 0..N-1, h_k times the batch mean, (N,); and that of the output.
 
-    @cached_property
-    def final(self) -> Tensor:
-        """The output H(x_N), (B, K)."""
-        return self._read[-1] if "_read" in self.__dict__ else self.network.system.head(self.last)
-
-    @cached_property
-    def quadrature(self) -> tuple[Tensor, Tensor]:
-        """Quadrature of a running cost: readouts (M, B, K) of the distinct states, weights (N, M).
-
-        Row k of the weights holds the nodes of step k, h_k b_i each, so that the running cost of step k is
-        ``weights[k] @ costs`` and a state that sleeping steps hand on is read once. The last row of the readouts is
-        the output.
+        Args:
+            cost: readouts (M, B, K) to the cost of every sample, (M, B).
         """
-        # At least float32: under mixed precision the states are bfloat16, in which h_k b_i would be rounded.
-        dtype = torch.promote_types(self.last.dtype, torch.float32)
-        return self._read, quadrature(self.layout, dtype, self.last.device)
+        readouts, weights = self.quadrature
+        costs = cost(readouts).mean(1)
+        return (weights * costs).sum(1), costs[-1]  # no matmul: autocast would round it
 
     @property
     def increments(self) -> tuple[Tensor, ...]:

@@ -1,0 +1,128 @@
+"""What a gradient method differentiates: s J of a batch, eager or compiled."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from node_oc.discretization.controls import Controls
+from node_oc.discretization.network import Network
+from node_oc.errors import ConfigError
+from node_oc.problem.ocp import Problem
+from node_oc.trajectory.rollout import rollout
+from node_oc.trajectory.segments import Segmented
+
+REPEATS = 10  # calls of which the median is a step's time
+
+
+class Scaled(nn.Module):
+    """s J as a module's forward, so that a distribution library can wrap and synchronise it.
+
+    Args:
+        network: what is rolled out.
+        problem: what is minimised.
+        controls: where the gradients of the analytic path go; the network's parameters if None.
+        cuts: where the rollout is cut into segments to save memory; in one piece if None.
+    """
+
+    def __init__(
+        self, network: Network, problem: Problem, controls: Controls | None, cuts: tuple[int, ...] | None
+    ) -> None:
+        super().__init__()
+        self.network, self.problem, self.controls, self.cuts = network, problem, controls, cuts
+        self.scale = problem.scale(network)
+
+    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """s J less its price, J, and its terminal cost; the last two without gradient."""
+        if self.cuts is None:
+            objective = self.problem.evaluate(rollout(self.network, x, controls=self.controls), y)
+        else:
+            segmented = Segmented(self.network, x, self.cuts, controls=self.controls)
+            objective = self.problem.evaluate(segmented, y)
+        return self.scale * objective.smooth, objective.total.detach(), objective.terminal.detach()
+
+
+class Unstacked(nn.Module):
+    """The same, its controls rows of their stacks in the eyes of autograd: what is compiled.
+
+    Compiled code has the general path, whose derivative the compiler finds; here that ends at the stacks too.
+    """
+
+    def __init__(self, scaled: Scaled, controls: Controls) -> None:
+        super().__init__()
+        self.scaled, self.controls = scaled, controls
+        name = {id(p): name for name, p in scaled.named_parameters()}
+        self.names = [[name[id(p)] for p in members] for members in controls.members]
+
+    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As of :class:`Scaled`."""
+        rows: dict[str, Tensor] = {}
+        for names, stack in zip(self.names, self.controls.stacks, strict=True):
+            rows |= dict(zip(names, stack.unbind(), strict=True))
+        return torch.func.functional_call(self.scaled, rows, (x, y))
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """What compiling one training cost, and what it gained.
+
+    Attributes:
+        seconds: of compilation, the first step forward and back.
+        eager: milliseconds of one step forward and back without it, on the path that would have been taken.
+        compiled: milliseconds of one step forward and back with it.
+    """
+
+    seconds: float
+    eager: float
+    compiled: float
+
+    @property
+    def pays_after(self) -> float:
+        """Number of updates after which the time spent is won back; infinite where nothing is won."""
+        gain = self.eager - self.compiled
+        return 1e3 * self.seconds / gain if gain > 0 else math.inf
+
+
+def compiled(eager: Scaled, controls: Controls, x: Tensor, y: Tensor) -> tuple[nn.Module, Compilation]:
+    """One graph for a training's objective, checked and weighed against the eager one on a batch; no update is made.
+
+    All batches of a training have one shape, so there is one graph for all of it. A break of the graph raises.
+
+    Raises:
+        ConfigError: the compiled gradient is another one. Compilers have bugs; this one must not go unseen.
+    """
+    # Graphs of earlier trainings, of other awake steps, are never called again; kept, they would use up torch's limit.
+    torch.compiler.reset()
+    module = Unstacked(eager, controls) if eager.controls else eager
+
+    def step(module: nn.Module) -> tuple[float, Tensor]:
+        """Milliseconds forward and back, and the gradient."""
+        start = time.perf_counter()
+        loss = module(x, y)[0]
+        loss.backward()
+        milliseconds = 1e3 * (time.perf_counter() - start)
+        controls.gather_()
+        inside = {id(p) for members in controls.members for p in members}
+        trained = [*controls.stacks, *(p for p in eager.parameters() if id(p) not in inside)]
+        gradient = torch.cat([p.grad.flatten() for p in trained if p.grad is not None])
+        for p in trained:
+            p.grad = None
+        return milliseconds, gradient
+
+    before = [step(eager) for _ in range(REPEATS + 2)][2:]
+    module.compile(fullgraph=True, dynamic=False)
+    first, gradient = step(module)
+    wanted = before[0][1]
+    error = float((gradient - wanted).norm() / wanted.norm().clamp_min(torch.finfo(wanted.dtype).tiny))
+    lowest = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else wanted.dtype
+    if not error <= (limit := math.sqrt(torch.finfo(lowest).eps)):
+        raise ConfigError("training.compile", got=f"a gradient that differs by {error:.1e} of its norm",
+                          expected=f"at most {limit:.1e}", do="Train without it: training.compile=false.")  # fmt: skip
+    after = [step(module) for _ in range(REPEATS)]
+    median = [statistics.median(ms for ms, _ in steps) for steps in (before, after)]
+    return module, Compilation(first / 1e3, *median)
