@@ -32,22 +32,22 @@ class Controls:
         self.stacks: list[Tensor] = []
         self.members: list[list[nn.Parameter]] = []
         self.blocks: list[tuple[list[int], tuple[int, ...]]] = []
-        self._roles: dict[tuple[int, ...], list[Tensor]] = {}
+        self._roles: dict[tuple[int, ...], list[Role]] = {}
         system = network.system
         for steps in network.runs(cuts):
             group = {id(p) for p in system.group(steps[0])}
             roles = [list(role) for role in zip(*(system.control(k) for k in steps), strict=True)]
-            block = [len(self.stacks) + i for i, role in enumerate(roles) if id(role[0]) in group]
-            self.blocks.append((block, steps))
+            self.blocks.append(([len(self.stacks) + i for i, role in enumerate(roles) if id(role[0]) in group], steps))
             self._roles[steps] = [self._stack(role) for role in roles]
 
-    def _stack(self, members: list[nn.Parameter]) -> Tensor:
+    def _stack(self, members: list[nn.Parameter]) -> Role:
         stack = torch.stack([p.detach() for p in members])
-        for p, row in zip(members, stack.unbind(), strict=True):
+        rows = stack.unbind()
+        for p, row in zip(members, rows, strict=True):
             p.data = row
         self.stacks.append(stack.requires_grad_())
         self.members.append(members)
-        return stack
+        return Role(rows, stack)
 
     def of(self, steps: Sequence[int]) -> Sequence[Role]:
         """The roles of these steps.
@@ -61,6 +61,11 @@ class Controls:
                 do="Stack them anew when steps wake or sleep, and with the cuts of the rollout.",
             )  # fmt: skip
         return self._roles[tuple(steps)]
+
+    def leaves(self, steps: Sequence[int]) -> list[Tensor]:
+        """The stacks that hold these steps, each once."""
+        runs = {run: roles for run, roles in self._roles.items() if not set(run).isdisjoint(steps)}
+        return [leaf for roles in runs.values() for role in roles for leaf in role.leaves]
 
     def gather_(self) -> None:
         """Move the gradients that autograd left in the parameters themselves into those of the stacks."""

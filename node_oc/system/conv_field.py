@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from node_oc.system.field import NONLINEARITIES, Activation, Field, Role, rows
+from node_oc.system.field import NONLINEARITIES, Activation, Field, Role
 
 
 class ConvField(Field):
@@ -26,7 +26,7 @@ class ConvField(Field):
     def __init__(self, roles: Sequence[Role], stages: int, activation: Activation) -> None:
         super().__init__(roles, stages)
         self.act = NONLINEARITIES[activation]
-        self.inner, self.inner_bias, self.outer, self.outer_bias = (rows(role) for role in roles)
+        self.inner, self.inner_bias, self.outer, self.outer_bias = (role.rows for role in roles)
 
     def value(self, e: int, x: Tensor) -> Tensor:
         j = e // self.stages
@@ -52,8 +52,9 @@ class ConvField(Field):
             else:
                 role.append(gradient)
 
-    def gradients(self, x: Tensor, g: Tensor) -> list[Role]:
-        return [role[::-1] for role in self._gradients]
+    def gradients(self, x: Tensor, g: Tensor) -> list[list[Tensor]]:
+        gradients, self._gradients = self._gradients, []
+        return [role[::-1] for role in gradients]
 
 
 def _convolution_backward(g: Tensor, x: Tensor, weight: Tensor, wants_x: bool = True) -> tuple[Tensor, Tensor, Tensor]:

@@ -12,7 +12,30 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Activation = Literal["tanh", "relu", "gelu"]
-Role = Tensor | Sequence[Tensor]  # one parameter of every step: stacked (n, ...), or n tensors
+
+
+@dataclass(frozen=True)
+class Role:
+    """One parameter of every step: W_in, say.
+
+    Attributes:
+        rows: one tensor for each step.
+        stack: the tensor (n, ...) whose rows they are and that the gradient belongs to; None where each has its own.
+    """
+
+    rows: Sequence[Tensor]
+    stack: Tensor | None = None
+
+    @property
+    def leaves(self) -> Sequence[Tensor]:
+        """What gradients are taken in."""
+        return self.rows if self.stack is None else (self.stack,)
+
+    def like_leaves(self, gradients: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
+        """Gradients of all rows, stacked or one by one, in the form of the leaves."""
+        if self.stack is None:
+            return gradients.unbind() if isinstance(gradients, Tensor) else gradients
+        return (gradients if isinstance(gradients, Tensor) else torch.stack(tuple(gradients)),)
 
 
 @dataclass(frozen=True)
@@ -38,9 +61,14 @@ class Nonlinearity:
         return kept if self.value_ else self.value(kept)
 
 
+def _tanh_(z: Tensor) -> Tensor:
+    """2 sigmoid(2z) - 1, which on a CPU takes half the time of torch's tanh and differs by its rounding near 1."""
+    return z.tanh_() if z.is_cuda else z.mul_(2).sigmoid_().mul_(2).sub_(1)
+
+
 _aten = torch.ops.aten
 NONLINEARITIES = {
-    "tanh": Nonlinearity(torch.tanh, torch.tanh_, lambda g, a: _aten.tanh_backward.grad_input(g, a, grad_input=g)),
+    "tanh": Nonlinearity(torch.tanh, _tanh_, lambda g, a: _aten.tanh_backward.grad_input(g, a, grad_input=g)),
     "relu": Nonlinearity(
         torch.relu, torch.relu_, lambda g, a: _aten.threshold_backward.grad_input(g, a, 0, grad_input=g)
     ),
@@ -63,7 +91,7 @@ class Field(ABC):
     """
 
     def __init__(self, roles: Sequence[Role], stages: int) -> None:
-        self.roles, self.steps, self.stages = tuple(roles), len(roles[0]), stages
+        self.roles, self.steps, self.stages = tuple(roles), len(roles[0].rows), stages
         self.kept: list[Tensor] = []
 
     @abstractmethod
@@ -75,15 +103,10 @@ class Field(ABC):
         """Add (dF/dx)^T g to ``into``, in place; None where it is not wanted. x is that of ``value``, g shaped as F."""
 
     @abstractmethod
-    def gradients(self, x: Tensor, g: Tensor) -> list[Role]:
+    def gradients(self, x: Tensor, g: Tensor) -> Sequence[Tensor | Sequence[Tensor]]:
         """(dF/du)^T g of every role, summed over stages and samples; x and g of all evaluations, (ns, B, ...)."""
 
 
 def by_role(controls: Sequence[Sequence[Tensor]]) -> list[Role]:
     """The parameters of each step, turned into the roles of a field."""
-    return [list(role) for role in zip(*controls, strict=True)]
-
-
-def rows(role: Role) -> Sequence[Tensor]:
-    """One tensor for each step."""
-    return role.unbind() if isinstance(role, Tensor) else role
+    return [Role(role) for role in zip(*controls, strict=True)]

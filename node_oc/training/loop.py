@@ -23,6 +23,7 @@ from node_oc.errors import DataError, DivergenceError
 from node_oc.problem.ocp import Problem
 from node_oc.training.batches import batch_indices, training_updates
 from node_oc.training.checkpoint import TrainingFolder
+from node_oc.training.memory import keep_freed_memory
 from node_oc.training.method import Info, Method, awake_parameters
 from node_oc.trajectory.rollout import rollout
 
@@ -56,6 +57,7 @@ def make_fabric(options: TrainingSection) -> Fabric:
     The number of threads is set here too: it decides the speed of small networks (one thread does as well as
     two, and does not suffer from a busy neighbour) and, through the order of sums, the last bits of a result.
     """
+    keep_freed_memory()
     if options.threads:
         torch.set_num_threads(options.threads)
     fabric = Fabric(

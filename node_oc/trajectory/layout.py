@@ -13,7 +13,7 @@ from torch import Tensor
 from node_oc.discretization.network import Network
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # one object a shape of rollout: compared, and looked up, by identity
 class Layout:
     """Distinct states (nodes) of the steps start..stop-1, numbered in the order in which they are computed.
 
@@ -38,9 +38,8 @@ class Layout:
 
 def layout_of(network: Network, start: int, stop: int) -> Layout:
     """The layout of these steps of a network."""
-    identity = tuple(network.system.is_identity(k) for k in range(start, stop))
-    awake = tuple(k in network.awake for k in range(start, stop))
-    return _cached(_layout)(start, identity, awake, network.grid.h[start:stop], network.table.b)
+    identity = tuple(map(network.system.is_identity, range(start, stop)))
+    return _cached(_layout)(start, identity, network.awake, network.grid.h[start:stop], network.table.b)
 
 
 def _cached(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -50,12 +49,12 @@ def _cached(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @lru_cache(maxsize=256)
 def _layout(
-    start: int, identity: tuple[bool, ...], awake: tuple[bool, ...], h: tuple[float, ...], b: tuple[float, ...]
+    start: int, identity: tuple[bool, ...], awake: tuple[int, ...], h: tuple[float, ...], b: tuple[float, ...]
 ) -> Layout:
     states, stages, runs = [0], [], [(0, start)]
-    node = 0
-    for k, (same, on) in enumerate(zip(identity, awake, strict=True), start):
-        first = node
+    node, computed = 0, frozenset(awake)
+    for k, same in enumerate(identity, start):
+        first, on = node, k in computed
         stages.append(tuple(first + i for i in range(len(b))) if on else (first,) * len(b))
         if on or not same:
             node = stages[-1][-1] + 1

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import cached_property
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
 from node_oc.discretization.controls import Controls
 from node_oc.discretization.driver import TIME, Driver
@@ -19,7 +19,7 @@ from node_oc.trajectory.rollout import Trajectory, choose, pass_through
 
 
 class Segmented:
-    """A rollout in segments of about sqrt(N) steps, for J alone: its memory grows like sqrt(N) and not like N.
+    """A rollout in about sqrt(N) segments, for J alone: its memory grows like sqrt(N) and not like N.
 
     On the way back every segment is rolled out once more, with the costs of its own readouts: one forward pass is
     paid for. The noise of a driver is the same in both, because its increments are pure functions.
@@ -52,40 +52,74 @@ class Segmented:
 
     def accumulate(self, cost: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
         """As :meth:`Trajectory.accumulate`; the readouts are handed over segment by segment."""
-        state, parts = self.network.system.lift(self.x), []
-        for start, stop in self.bounds:
-            state, running, at_end = _checkpoint(self._costs, state, start, stop, cost)
-            parts.append(running)
-        self._last = state
-        return torch.cat(parts), at_end
 
-    @cached_property
+        def costs(piece: Trajectory) -> tuple[Tensor, ...]:
+            return piece.last, *piece.accumulate(cost)
+
+        lasts, runnings, at_ends = zip(*self._pass(costs), strict=True)
+        self._last = lasts[-1]
+        return torch.cat(runnings), at_ends[-1]
+
+    @property
     def final(self) -> Tensor:
         """The output H(x_N), (B, K)."""
         if self._last is None:
-            self._last = self.network.system.lift(self.x)
-            for start, stop in self.bounds:
-                (self._last,) = _checkpoint(self._end, self._last, start, stop)
+            self._last = list(self._pass(lambda piece: (piece.last,)))[-1][0]
         return self.network.system.head(self._last)
 
-    def _piece(self, state: Tensor, start: int, stop: int) -> Trajectory:
-        analytic = choose(self.network, state, self.analytic)
-        return pass_through(self.network, state, start, stop, self.driver, analytic, self.controls)
+    def _pass(self, read: Callable[[Trajectory], tuple[Tensor, ...]]) -> Iterator[tuple[Tensor, ...]]:
+        """What is read off each segment; the first of it is the state with which the next one begins."""
+        network = self.network
+        state = network.system.lift(self.x)
+        analytic = choose(network, state, self.analytic)
+        controls = self.controls if analytic else None
+        inside = {id(p) for k in range(network.depth) for p in network.system.control(k)}
+        ends = [p for p in network.parameters() if id(p) not in inside]
+        for start, stop in self.bounds:
 
-    def _end(self, state: Tensor, start: int, stop: int) -> tuple[Tensor]:
-        return (self._piece(state, start, stop).last,)
+            def piece(state: Tensor, start: int = start, stop: int = stop) -> tuple[Tensor, ...]:
+                return read(pass_through(network, state, start, stop, self.driver, analytic, controls))
 
-    def _costs(self, state: Tensor, start: int, stop: int, cost: Callable[[Tensor], Tensor]) -> tuple[Tensor, ...]:
-        piece = self._piece(state, start, stop)
-        return piece.last, *piece.accumulate(cost)
+            awake = [k for k in network.awake if start <= k < stop]
+            own: Sequence[Tensor] = [p for k in awake for p in network.system.control(k)]
+            found = _Again.apply(piece, state, *(controls.leaves(awake) if controls else own), *ends)
+            yield found
+            state = found[0]
 
 
-def _checkpoint(part: Callable[..., tuple[Tensor, ...]], *arguments: object) -> tuple[Tensor, ...]:
-    return checkpoint(part, *arguments, use_reentrant=False, preserve_rng_state=False)
+class _Again(torch.autograd.Function):
+    """A part of which nothing inside is kept: on the way back it is computed again (Chen et al., arXiv 1604.06174).
+
+    torch.utils.checkpoint does the same for any part; told what the part depends on, this is faster.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, part: Callable[[Tensor], tuple[Tensor, ...]], state: Tensor, *leaves: Tensor
+    ) -> tuple[Tensor, ...]:
+        ctx.part = part
+        ctx.save_for_backward(state, *leaves)
+        return part(state)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        state, *leaves = ctx.saved_tensors
+        state = state.detach().requires_grad_(ctx.needs_input_grad[1])
+        with torch.enable_grad():
+            out = ctx.part(state)
+        reached = [(value, g) for value, g in zip(out, gradients, strict=True) if value.requires_grad]
+        wanted = [p for p, needed in zip((state, *leaves), ctx.needs_input_grad[1:], strict=True) if needed]
+        values, cotangents = zip(*reached, strict=True)
+        found = iter(torch.autograd.grad(values, wanted, cotangents, allow_unused=True))
+        return None, *(next(found) if needed else None for needed in ctx.needs_input_grad[1:])
 
 
 def cuts_of(network: Network) -> tuple[int, ...]:
-    """Layers at which segments of about sqrt(n) awake steps begin, n the number of awake steps."""
+    """Layers at which segments of about 1.5 sqrt(n) awake steps begin, n the number of awake steps.
+
+    Longer ones than sqrt(n), with which memory is least, because every segment has a cost of its own.
+    """
     awake = network.awake
-    length = max(1, math.ceil(math.sqrt(len(awake))))
+    length = max(1, math.ceil(1.5 * math.sqrt(len(awake))))
     return tuple(awake[length::length])

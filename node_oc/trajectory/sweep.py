@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 from node_oc.discretization.driver import Driver
 from node_oc.discretization.network import Network
 from node_oc.discretization.step import increase
-from node_oc.system.field import Role, rows
+from node_oc.system.field import Role
 
 Increments = Sequence[float | Tensor]
 
@@ -34,7 +34,7 @@ class Run:
         self.table, self.steps, self.driver, self.open = network.table, tuple(steps), driver, open
         self.h = [network.grid.h[k] for k in steps]
         self.field = network.system.field(steps, network.table.stages, roles)
-        self.weights = [w for role in self.field.roles for w in ([role] if isinstance(role, Tensor) else role)]
+        self.weights = [leaf for role in self.field.roles for leaf in role.leaves]
 
     def sweep(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The states (ns + 1, B, ...), stage states among them, and the last one again; an open run leaves x out."""
@@ -97,16 +97,8 @@ class Run:
             for later in range(1, 1 if i else s):
                 costate[e].add_(costate[e + later])
             self.field.pull(e, x[e], slope[e], costate[e] if e or first else None)
-        return costate[0], self._like_weights(self.field.gradients(states[:-1], slopes))
-
-    def _like_weights(self, gradients: list[Role]) -> list[Tensor]:
-        flat: list[Tensor] = []
-        for role, gradient in zip(self.field.roles, gradients, strict=True):
-            if isinstance(role, Tensor):
-                flat.append(gradient if isinstance(gradient, Tensor) else torch.stack(tuple(gradient)))
-            else:
-                flat += rows(gradient)
-        return flat
+        gradients = zip(self.field.roles, self.field.gradients(states[:-1], slopes), strict=True)
+        return costate[0], [each for role, found in gradients for each in role.like_leaves(found)]
 
 
 class _Sweep(torch.autograd.Function):

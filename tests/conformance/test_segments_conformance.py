@@ -80,13 +80,13 @@ def test_what_is_kept_is_the_first_state_of_each_segment() -> None:
             smooth = Problem.classification(3).evaluate(rollout(net, x) if whole else Segmented(net, x), y).smooth
             kept[whole] = sum(t.numel() for t in held if len(t.shape) > 1 and 64 in t.shape)
         smooth.backward()
-    assert cuts_of(net) == (5, 10, 15, 20)
+    assert cuts_of(net) == (8, 16, 24)
     assert kept[False] <= 6 * 64 * 16 < kept[True] / 8
 
 
 def test_cuts_follow_the_awake_steps() -> None:
     net = Network(DenseSystem(2, 2, depth=40, width=4, hidden=4), awake=range(0, 40, 4))
-    assert cuts_of(net) == (16, 32)  # 10 awake steps: segments of 4, 4 and 2
+    assert cuts_of(net) == (20,)  # 10 awake steps: segments of 5
     net.set_awake([])
     assert cuts_of(net) == ()
 
