@@ -12,6 +12,7 @@ import time
 import torch
 from torch import Tensor
 
+from benchmarks import positive
 from node_oc import ConvSystem, Network, Problem, rollout
 
 
@@ -25,8 +26,8 @@ class Contiguous(ConvSystem):
 def main() -> None:
     """Print milliseconds and the median ratio, with and without stage costs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--steps", type=positive, default=20)
+    parser.add_argument("--batch", type=positive, default=128)
     args = parser.parse_args()
     x, y = torch.randn(args.batch, 784), torch.randint(10, (args.batch,))
     networks = {kind.__name__: Network(kind((1, 28, 28), 10)) for kind in (Contiguous, ConvSystem)}

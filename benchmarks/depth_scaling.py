@@ -23,6 +23,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from benchmarks import positive
 from benchmarks.machine import machine
 from node_oc import DenseSystem, Network, Problem, Segmented, rollout
 from node_oc.discretization import Controls
@@ -92,9 +93,9 @@ def _resident(key: str) -> float:
 def main() -> None:
     """Print the table and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--depths", type=int, nargs="+", default=[10, 20, 40, 80, 160, 320])
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--depths", type=positive, nargs="+", default=[10, 20, 40, 80, 160, 320])
+    parser.add_argument("--rounds", type=positive, default=20)
+    parser.add_argument("--threads", type=positive, default=2)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--memory", nargs=2, metavar=("N", "WAY"), help=argparse.SUPPRESS)
     args = parser.parse_args()

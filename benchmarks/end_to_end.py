@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from benchmarks import positive
 from benchmarks.machine import machine
 from node_oc import store
 from node_oc.config import Config
@@ -175,9 +176,9 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="folder with the four IDX files of MNIST")
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, help="of one training; the preset's by default")
-    parser.add_argument("--depth", type=int, help="layers of the deep network; the preset's by default")
-    parser.add_argument("--threads", type=int, help="of torch; its own choice by default")
+    parser.add_argument("--epochs", type=positive, help="of one training; the preset's by default")
+    parser.add_argument("--depth", type=positive, help="layers of the deep network; the preset's by default")
+    parser.add_argument("--threads", type=positive, help="of torch; its own choice by default")
     parser.add_argument("--folder", type=Path, default=Path("runs/end_to_end"), help="checkpoints")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder of the JSON and the table")
     parser.add_argument("--one", choices=WAYS, help=argparse.SUPPRESS)

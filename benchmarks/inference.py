@@ -21,6 +21,7 @@ from typing import Any
 import onnxruntime
 import torch
 
+from benchmarks import positive
 from benchmarks.machine import machine
 from node_oc import store
 from node_oc.config import Config
@@ -126,8 +127,8 @@ def table(found: list[dict[str, Any]]) -> str:
 def main() -> None:
     """Measure, print the table, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--calls", type=int, default=200, help="timed calls of each network")
-    parser.add_argument("--threads", type=int, help="of both engines; torch's own choice by default")
+    parser.add_argument("--calls", type=positive, default=200, help="timed calls of each network")
+    parser.add_argument("--threads", type=positive, help="of both engines; torch's own choice by default")
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     args = parser.parse_args()

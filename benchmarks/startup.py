@@ -15,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 
+from benchmarks import positive
 from benchmarks.machine import machine
 from node_oc import store
 
@@ -63,7 +64,7 @@ def measure(rounds: int) -> dict[str, list[float]]:
 def main() -> None:
     """Measure, print the table, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=20, help="processes of each kind")
+    parser.add_argument("--rounds", type=positive, default=20, help="processes of each kind")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     args = parser.parse_args()
     if args.rounds < 1:

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from benchmarks import positive
 from benchmarks import task as tasks
 from benchmarks.bars import judged
 from benchmarks.environments import HOME, interpreter
@@ -85,7 +86,7 @@ def run(wanted: list[tuple[tasks.Task, list[Any]]], args: argparse.Namespace) ->
 
 def sizes(args: argparse.Namespace) -> list[tasks.Task]:
     """The tasks: three dense ones and a convolutional one; one of the given size where one is given, and on a GPU."""
-    if args.batch or args.width or args.device != "cpu":
+    if args.batch or args.width or args.hidden or args.device != "cpu":
         width = args.width or 512
         return [tasks.Task("dense", args.batch or 1024, width, args.hidden or width)]
     dense = tasks.DENSE[::2] if args.quick else tasks.DENSE
@@ -112,11 +113,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="two minutes: fewer sizes, variants and rounds")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks"), metavar="FOLDER")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--batch", type=int, default=0, help="one dense task of this batch ..")
-    parser.add_argument("--width", type=int, default=0, help=".. and this width of the state ..")
-    parser.add_argument("--hidden", type=int, default=0, help=".. and of its branches; the same by default")
-    parser.add_argument("--threads", type=int, default=2, help="of every worker")
-    parser.add_argument("--rounds", type=int, default=0, help=f"{ROUNDS} by default, {QUICK_ROUNDS} with --quick")
+    parser.add_argument("--batch", type=positive, default=0, help="one dense task of this batch ..")
+    parser.add_argument("--width", type=positive, default=0, help=".. and this width of the state ..")
+    parser.add_argument("--hidden", type=positive, default=0, help=".. and of its branches; the same by default")
+    parser.add_argument("--threads", type=positive, default=2, help="of every worker")
+    parser.add_argument("--rounds", type=positive, default=0, help=f"{ROUNDS} by default, {QUICK_ROUNDS} with --quick")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these peers or variants; see --list")
     parser.add_argument(
         "--keep-memory", action="store_true", help="every process keeps freed memory, as node_oc's does by itself"

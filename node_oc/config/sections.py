@@ -88,7 +88,8 @@ class TrainingSection(Section):
     compile: bool = Field(
         default=False, description="compile each training with torch.compile, and weigh what it costs")
     gradient_checkpointing: bool = Field(
-        default=False, description="compute states again on the way back: memory like sqrt(N), one more forward pass")
+        default=False,
+        description="compute states again on the way back: memory like sqrt(N), one more pass; not with compile")
     checkpoint_seconds: float = Field(default=10.0, ge=0, description="least seconds between checkpoints")
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from node_oc.discretization.network import Network
-from node_oc.errors import ShapeError
+from node_oc.errors import ConfigError, ShapeError
 from node_oc.system.field import Role
 
 
@@ -26,6 +27,10 @@ class Controls:
         stacks: the leaves: one for each role of each run of steps between cuts and projections.
         members: the parameters that are views of each stack's rows.
         blocks: the groups of the steps: (indices into ``stacks``, the layers k of their rows).
+        by_hand: whether the system knows its derivatives, asked once.
+
+    Raises:
+        ConfigError: steps that share a parameter.
     """
 
     def __init__(self, network: Network, cuts: Collection[int] = ()) -> None:
@@ -34,11 +39,22 @@ class Controls:
         self.blocks: list[tuple[list[int], tuple[int, ...]]] = []
         self._roles: dict[tuple[int, ...], list[Role]] = {}
         system = network.system
-        for steps in network.runs(cuts):
+        self.by_hand = system.by_hand
+        trained = [id(p) for k in network.awake for p in system.control(k)]
+        if len(set(trained)) < len(trained):
+            raise ConfigError("controls", got="steps that share a parameter", expected="controls of their own",
+                              do="Give every step a copy.")  # fmt: skip
+        for steps in (part for run in network.runs(cuts) for part in self._alike(network, run)):
             group = {id(p) for p in system.group(steps[0])}
             roles = [list(role) for role in zip(*(system.control(k) for k in steps), strict=True)]
             self.blocks.append(([len(self.stacks) + i for i, role in enumerate(roles) if id(role[0]) in group], steps))
             self._roles[steps] = [self._stack(role) for role in roles]
+
+    @staticmethod
+    def _alike(network: Network, run: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """Neighbours with controls of the same shapes: the whole run, but for systems put together by hand."""
+        shapes = {k: tuple(p.shape for p in network.system.control(k)) for k in run}
+        return [tuple(part) for _, part in itertools.groupby(run, key=shapes.__getitem__)]
 
     def _stack(self, members: list[nn.Parameter]) -> Role:
         stack = torch.stack([p.detach() for p in members])
@@ -82,3 +98,4 @@ class Controls:
         for members in self.members:
             for p in members:
                 p.data = p.data.clone()
+        self._roles = {}  # who still holds these controls is refused

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -30,6 +30,11 @@ class Cost(ABC):
     @abstractmethod
     def least(self) -> float | None:
         """The least value over all readouts; None where it is unknown."""
+
+    @property
+    def parameters(self) -> Sequence[Tensor]:
+        """What the cost itself has to be trained; nothing, as a rule."""
+        return ()
 
     def excess(self, readout: Tensor, target: Tensor) -> Tensor:
         """Cost above its least value, (M, B); the cost itself where the least value is unknown."""

@@ -104,7 +104,9 @@ class Problem:
         network = trajectory.network
         terminal = running = None
         if self.stage_weight:
-            running, at_end = trajectory.accumulate(lambda readouts: self.stage(readouts, target))
+            running, at_end = trajectory.accumulate(
+                lambda readouts: self.stage(readouts, target), self.stage.parameters
+            )
             terminal = at_end if self.terminal is self.stage else None
         if terminal is None:
             terminal = self.terminal(trajectory.final[None], target).mean()

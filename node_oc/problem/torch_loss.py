@@ -30,6 +30,10 @@ class TorchLoss(Cost):
                 loss.reduction = "none"  # type: ignore[assignment]
         self.loss = loss
 
+    @property
+    def parameters(self) -> list[Tensor]:
+        return list(self.loss.parameters()) if isinstance(self.loss, nn.Module) else []
+
     def __repr__(self) -> str:
         return f"TorchLoss({getattr(self.loss, '__qualname__', self.loss)})"
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from node_oc.errors import ConfigError, ShapeError
 from node_oc.system.field import Field, Role
@@ -86,8 +87,17 @@ class System(nn.Module, ABC):
 
     @property
     def by_hand(self) -> bool:
-        """Whether the derivatives of the branches are known without autograd, see ``field``."""
-        return type(self).field is not System.field
+        """Whether the derivatives of the branches are known without autograd, see ``field``.
+
+        Not where a subclass has changed the branch alone, nor with hooks or parametrizations: they belong to autograd.
+        """
+        own = next(c for c in type(self).__mro__ if "field" in vars(c) or "branch" in vars(c))
+        if "field" not in vars(own) or own is System or "branch" in vars(self):
+            return False
+        return not any(
+            m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks or is_parametrized(m)
+            for m in self.modules()
+        )
 
     def field(self, steps: Sequence[int], stages: int, roles: Sequence[Role] | None = None) -> Field:
         """The branches of these steps with derivatives by hand, where there are any (``by_hand``).

@@ -104,10 +104,18 @@ class ConvSystem(System):
         return len(self.steps)
 
     def lift(self, x: Tensor) -> Tensor:
-        return self.lifting(x.reshape(-1, *self.image)).contiguous(memory_format=torch.channels_last)
+        # Measured on a CPU: one stage of 16, 32 or 64 channels is 5 to 20 % faster in NCHW, all others are slower.
+        channels = self._spec["channels"]
+        one_stage = len(channels) == 1 and channels[0] % 16 == 0
+        order = torch.contiguous_format if one_stage else torch.channels_last
+        return self.lifting(x.reshape(-1, *self.image)).contiguous(memory_format=order)
 
     def branch(self, k: int, x: Tensor) -> Tensor:
         return self.steps[k](self.skip(k, x))
+
+    @property
+    def by_hand(self) -> bool:
+        return super().by_hand and all(type(step) is ConvBranch for step in self.steps)
 
     def field(self, steps: Sequence[int], stages: int, roles: Sequence[Role] | None = None) -> ConvField:
         roles = roles or by_role([self.control(k) for k in steps])

@@ -120,6 +120,10 @@ class DenseSystem(System):
     def branch(self, k: int, x: Tensor) -> Tensor:
         return self._step(k)(x)
 
+    @property
+    def by_hand(self) -> bool:
+        return super().by_hand and all(type(step) is Branch for step in self.steps)
+
     def field(self, steps: Sequence[int], stages: int, roles: Sequence[Role] | None = None) -> DenseField:
         roles = roles or by_role([self.control(k) for k in steps])
         return DenseField(roles, stages, self._spec["activation"])

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -135,7 +135,7 @@ def fit(
     if first == 0:
         save(0)
     ceiling = math.inf
-    with _deferred_interrupt() as interrupted:
+    with closing(method), _deferred_interrupt() as interrupted:
         for update in range(first, updates):
             chosen = batch_indices(update, len(x), options.batch, options.seed, plan.order or plan.name)
             mine = slice(fabric.global_rank, None, fabric.world_size)
@@ -160,11 +160,9 @@ def fit(
                 save(update + 1)
             if stop:
                 raise KeyboardInterrupt
-    if first < updates:
-        save(updates)
+        if first < updates:
+            save(updates)
     fabric.barrier()
-    method.controls.release()
-    network.requires_grad_(True)
     return average or {name: p.detach() for name, p in weights.items()}
 
 

@@ -170,6 +170,11 @@ class Method:
             torch._foreach_mul_(gradients, limit / norm)
         self.running_norm += 0.01 * (min(norm, limit) - self.running_norm)
 
+    def close(self) -> None:
+        """Leave the network as an ordinary module: every parameter trainable, with memory of its own."""
+        self.controls.release()
+        self.network.requires_grad_(True)
+
     def state(self) -> dict[str, Any]:
         """What an uninterrupted run carries from one update to the next, as a tree of tensors and numbers."""
         return {

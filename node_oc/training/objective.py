@@ -91,7 +91,8 @@ class Compilation:
 def compiled(eager: Scaled, controls: Controls, x: Tensor, y: Tensor) -> tuple[nn.Module, Compilation]:
     """One graph for a training's objective, checked and weighed against the eager one on a batch; no update is made.
 
-    All batches of a training have one shape, so there is one graph for all of it. A break of the graph raises.
+    All batches of a training have one shape, so there is one graph for all of it. A break of the graph raises. Whatever
+    this process has compiled before is forgotten, the caller's own graphs too: they are compiled again when called.
 
     Raises:
         ConfigError: the compiled gradient is another one. Compilers have bugs; this one must not go unseen.

@@ -86,11 +86,12 @@ class Trajectory:
             read.append(self.network.system.readout(stack.flatten(0, 1), k).unflatten(0, stack.shape[:2]))
         return read[0] if len(read) == 1 else torch.cat(read)
 
-    def accumulate(self, cost: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    def accumulate(self, cost: Callable[[Tensor], Tensor], leaves: Sequence[Tensor] = ()) -> tuple[Tensor, Tensor]:
         """A running cost: its value of every step k = 0..N-1, h_k times the batch mean, (N,); and that of the output.
 
         Args:
             cost: readouts (M, B, K) to the cost of every sample, (M, B).
+            leaves: parameters of the cost itself; a rollout in segments must know them.
         """
         readouts, weights = self.quadrature
         costs = cost(readouts).mean(1)
@@ -122,7 +123,8 @@ def rollout(
         x: inputs (B, features).
         driver: what drives the steps; time by default.
         analytic: False for the general path, in which autograd records every step; True to insist on the other one.
-            None takes it where it can be had: not while compiling or exporting, nor under autocast.
+            None takes it where it can be had: not while compiling or exporting, under autocast, or where hooks,
+            parametrizations or a branch of your own stand in its way. Transforms of torch.func want False.
         controls: the stacked controls of the network; on the analytic path the gradients arrive there and not in its
             parameters.
 
@@ -130,10 +132,10 @@ def rollout(
         ConfigError: ``analytic`` is True and cannot be.
     """
     state = network.system.lift(x)
-    return pass_through(network, state, 0, network.depth, driver, choose(network, state, analytic), controls)
+    return pass_through(network, state, 0, network.depth, driver, choose(network, state, analytic, controls), controls)
 
 
-def choose(network: Network, state: Tensor, analytic: bool | None) -> bool:
+def choose(network: Network, state: Tensor, analytic: bool | None, controls: Controls | None) -> bool:
     """Whether the analytic path is taken; see :func:`rollout`."""
     if analytic is False or (analytic is None and torch.compiler.is_compiling()):
         return False
@@ -142,7 +144,7 @@ def choose(network: Network, state: Tensor, analytic: bool | None) -> bool:
         why = "compilation, which derives its own"
     elif torch.is_autocast_enabled(state.device.type):
         why = "automatic mixed precision"
-    elif not network.system.by_hand:
+    elif not (controls.by_hand if controls else network.system.by_hand):
         why = f"{type(network.system).__name__}, without derivatives by hand"
     if why and analytic:
         raise ConfigError("analytic", got=f"True with {why}", expected="None or False there",

@@ -7,11 +7,11 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from node_oc.discretization.driver import Driver
 from node_oc.discretization.network import Network
 from node_oc.discretization.step import increase
+from node_oc.errors import ConfigError
 from node_oc.system.field import Role
 
 Increments = Sequence[float | Tensor]
@@ -114,8 +114,8 @@ class _Sweep(torch.autograd.Function):
         return states[1:] if run.open else states, states[-1].clone()
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, g: Tensor | None, last: Tensor | None) -> tuple[Tensor | None, ...]:
+        check_first_derivative()
         states, *rest = ctx.saved_tensors
         run, noise = ctx.run, iter(rest[ctx.kept :])
         run.field.kept = rest[: ctx.kept]
@@ -123,6 +123,14 @@ class _Sweep(torch.autograd.Function):
         first, weights = run.backward(states, increments, g, last, ctx.needs_input_grad[1])
         run.field.kept = []
         return None, first if ctx.needs_input_grad[1] else None, *weights
+
+
+def check_first_derivative() -> None:
+    """Raise ConfigError on the way back where autograd records it for a second derivative."""
+    # torch's once_differentiable raises only later, and only if the incoming gradient is itself differentiated.
+    if torch.is_grad_enabled():
+        raise ConfigError("derivative of the analytic sweep or of a segment", got="create_graph=True",
+                          expected="first derivatives", do="Use rollout(network, x, analytic=False).")  # fmt: skip
 
 
 def stack_like(x: Tensor, count: int) -> Tensor:

@@ -9,10 +9,11 @@ from systems import randn, zero_
 from torch import Tensor
 
 from node_oc.discretization import TIME, Controls, Driver, Network, Tableau
-from node_oc.errors import ConfigError
+from node_oc.errors import ConfigError, ShapeError
 from node_oc.problem import Cost, Problem, SoftCrossEntropy
+from node_oc.system import DenseSystem
 from node_oc.system.field import NONLINEARITIES
-from node_oc.trajectory import rollout
+from node_oc.trajectory import Segmented, rollout
 
 by_hand = [(name, table) for name, table in pairs() if build(name).by_hand]
 every_pair = pytest.mark.parametrize(("name", "table"), by_hand)
@@ -159,11 +160,50 @@ def test_the_analytic_path_is_refused_where_it_cannot_be() -> None:
         build("field").field([0], 1)
 
 
-def test_no_second_derivative_on_the_analytic_path() -> None:
-    x = inputs().requires_grad_()
-    first = torch.autograd.grad(rollout(network("dense-tanh"), x).final.sum(), x, create_graph=True)[0]
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        first.sum().backward()
+@pytest.mark.parametrize("name", ["dense-tanh", "dense-tanh-pad-coordinates", "conv-two-stages"])
+def test_a_second_derivative_is_refused_on_the_analytic_path(name: str) -> None:
+    """Also where the first one does not look as if it could be differentiated: fixed lift and head."""
+    net, x = network(name), inputs().requires_grad_()
+    for final in (rollout(net, x).final, Segmented(net, x, (2,), analytic=False).final):
+        with pytest.raises(ConfigError, match="analytic=False"):
+            torch.autograd.grad(final.sum(), x, create_graph=True)
+    first = torch.autograd.grad(rollout(net, x, analytic=False).final.sum(), x, create_graph=True)[0]
+    first.square().sum().backward()
+
+
+class Doubled(DenseSystem):
+    def branch(self, k: int, x: Tensor) -> Tensor:
+        return 2 * super().branch(k, x)
+
+
+def test_a_changed_branch_is_rolled_out_as_it_is() -> None:
+    def check(net: Network) -> None:
+        torch.testing.assert_close(rollout(net, inputs()).final, net(inputs()), rtol=1e-12, atol=1e-12)
+        assert not Controls(net).by_hand
+        with pytest.raises(ConfigError, match="without derivatives by hand"):
+            rollout(net, inputs(), analytic=True)
+
+    check(Network(Doubled(2, 3, depth=2, width=4).double()))
+    hooked = network("dense-tanh")
+    hooked.system.steps[0].register_forward_hook(lambda module, x, out: 3 * out)
+    check(hooked)
+    normed = network("conv-two-stages")
+    torch.nn.utils.parametrizations.weight_norm(normed.system.steps[1].inner)
+    check(normed)
+    other = network("dense-tanh")
+    other.system.steps[1] = torch.nn.Tanh()
+    torch.testing.assert_close(rollout(other, inputs()).final, other(inputs()), rtol=1e-12, atol=1e-12)
+
+
+def test_controls_of_steps_that_share_a_parameter_or_that_were_given_back_are_refused() -> None:
+    net = network("dense-tanh")
+    controls = Controls(net)
+    controls.release()
+    with pytest.raises(ShapeError, match="stacked controls"):
+        rollout(net, inputs(), controls=controls)
+    net.system.steps[1] = net.system.steps[0]
+    with pytest.raises(ConfigError, match="share a parameter"):
+        Controls(net)
 
 
 def test_states_keep_the_memory_format_of_the_first() -> None:

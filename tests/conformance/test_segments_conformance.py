@@ -12,13 +12,13 @@ from node_oc.config import TrainingSection
 from node_oc.data import spirals
 from node_oc.discretization import TIME, Controls, Driver, Network
 from node_oc.errors import ConfigError, ShapeError
-from node_oc.problem import Problem, SoftCrossEntropy
+from node_oc.problem import Problem, SoftCrossEntropy, TorchLoss
 from node_oc.system import DenseSystem
 from node_oc.training import Plan, fit
 from node_oc.trajectory import Segmented, cuts_of, rollout
 
 every_pair = pytest.mark.parametrize(("name", "table"), pairs())
-CUTS = (None, (2,), (1, 2, 3), ())
+CUTS = (None, (2,), (1, 2, 3))
 
 
 def both(net: Network, problem: Problem, cuts: tuple[int, ...] | None, driver: Driver = TIME, cost: str = "entropy",
@@ -70,6 +70,58 @@ def test_with_every_cost(cost: str) -> None:
     assert_equal(*both(net, Problem(COSTS[cost](), COSTS[cost](), 0.7), None, cost=cost))
 
 
+def test_under_autocast_the_second_pass_is_cast_as_the_first_was() -> None:
+    net, y, found = network("dense-tanh", dtype=torch.float32), target("entropy"), []
+    for whole in (True, False):
+        x = inputs(dtype=torch.float32)
+        with torch.autocast("cpu", torch.bfloat16):
+            smooth = (
+                Problem.classification(OUTPUTS)
+                .evaluate(rollout(net, x) if whole else Segmented(net, x, (1, 2)), y)
+                .smooth
+            )
+        found.append(torch.autograd.grad(smooth, list(net.parameters())))
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("name", ["dense-tanh", "conv-two-stages", "field"])
+def test_frozen_parameters_and_ends_alone(name: str) -> None:
+    net, y = network(name), target("entropy")
+    net.requires_grad_(False)
+    for p in list(net.parameters())[-2:]:
+        p.requires_grad_()
+    for problem in (Problem.classification(OUTPUTS), Problem.classification(OUTPUTS).terminal_only()):
+        found = []
+        for passed in (rollout(net, inputs()), Segmented(net, inputs(), (1, 3))):
+            problem.evaluate(passed, y).smooth.backward()
+            found.append([None if p.grad is None else p.grad.clone() for p in net.parameters()])
+            net.zero_grad()
+        for a, b in zip(*found, strict=True):
+            assert (a is None) == (b is None)
+            if a is not None:
+                torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-14)
+
+
+def test_tied_steps_and_a_cost_with_parameters_of_its_own() -> None:
+    class Weighted(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.tensor([1.0, 2.0, 0.5]).double())
+
+        def forward(self, readout: Tensor, target: Tensor) -> Tensor:
+            return (readout * self.weight - target).square().sum(1)
+
+    net, loss = network("dense-tanh"), Weighted()
+    net.system.steps[1] = net.system.steps[0]
+    problem, found = Problem(TorchLoss(loss), TorchLoss(loss), 0.7), []
+    for passed in (rollout(net, inputs()), Segmented(net, inputs(), (3,))):
+        smooth = problem.evaluate(passed, target("squared-error")).smooth
+        found.append(torch.autograd.grad(smooth, [*net.parameters(), loss.weight]))
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-13)
+
+
 def test_what_is_kept_is_the_first_state_of_each_segment() -> None:
     """Tensors held for the way back: not the states inside, wherever the cost reads them."""
     net, x, y = Network(DenseSystem(2, 3, depth=25, width=16, hidden=16)), torch.randn(64, 2), torch.arange(64) % 3
@@ -80,18 +132,19 @@ def test_what_is_kept_is_the_first_state_of_each_segment() -> None:
             smooth = Problem.classification(3).evaluate(rollout(net, x) if whole else Segmented(net, x), y).smooth
             kept[whole] = sum(t.numel() for t in held if len(t.shape) > 1 and 64 in t.shape)
         smooth.backward()
-    assert cuts_of(net) == (8, 16, 24)
-    assert kept[False] <= 6 * 64 * 16 < kept[True] / 8
+    assert cuts_of(net) == (9, 17)
+    assert kept[False] < kept[True] / 2  # the first state of two segments, and the whole of the third
 
 
 def test_cuts_follow_the_awake_steps() -> None:
     net = Network(DenseSystem(2, 2, depth=40, width=4, hidden=4), awake=range(0, 40, 4))
-    assert cuts_of(net) == (20,)  # 10 awake steps: segments of 5
-    net.set_awake([])
-    assert cuts_of(net) == ()
+    assert cuts_of(net) == (20,)  # 10 awake steps: two segments of 5
+    for few in ([], [7], [3, 5]):
+        net.set_awake(few)
+        assert cuts_of(net) == ()
 
 
-@pytest.mark.parametrize("cuts", [(0,), (2, 2), (3, 1), (DEPTH,)])
+@pytest.mark.parametrize("cuts", [(0,), (2, 2), (3, 1), (DEPTH,), (1.5,)])
 def test_cuts_that_are_none_are_refused(cuts: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError, match=rf"ascending layers 1..{DEPTH - 1}"):
         Segmented(network("dense-tanh"), inputs(), cuts)

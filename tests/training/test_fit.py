@@ -171,6 +171,35 @@ def test_sleeping_steps_are_not_touched() -> None:
     assert all(p.requires_grad for p in net.parameters())
 
 
+def test_an_interrupted_network_is_an_ordinary_module_again() -> None:
+    net = network()
+    net.set_awake([0, 2])
+
+    def stop(name: str, update: int, updates: int, info: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(net, PROBLEM.priced(0.1), PART, OPTIONS, progress=stop)
+    assert all(p.requires_grad for p in net.parameters())
+    assert len({p.untyped_storage().data_ptr() for p in net.parameters()}) == len(list(net.parameters()))
+
+
+def test_a_training_in_segments_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    options = OPTIONS.model_copy(update={"gradient_checkpointing": True, "checkpoint_seconds": 0.0})
+    whole = network(6)
+    fit(whole, PROBLEM, PART, options, plan=Plan("a"), folder=tmp_path / "whole")
+
+    def stop(name: str, update: int, updates: int, info: object) -> None:
+        if update == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(network(6), PROBLEM, PART, options, plan=Plan("a"), folder=tmp_path / "parts", progress=stop)
+    parts = network(6)
+    fit(parts, PROBLEM, PART, options, plan=Plan("a"), folder=tmp_path / "parts")
+    assert all(torch.equal(p, q) for p, q in zip(whole.parameters(), parts.parameters(), strict=True))
+
+
 def test_any_torch_loss_trains() -> None:
     net = network()
     problem = Problem(SoftCrossEntropy(2), TorchLoss(torch.nn.CrossEntropyLoss()))
