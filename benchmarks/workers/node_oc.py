@@ -87,10 +87,8 @@ class _Ready:
 def _train(ready: _Ready, objective: Callable[[], Tensor], controls: Controls | None = None,
            scale: float = 1.0, facts: Callable[[], dict[str, Any]] = dict) -> Built:  # fmt: skip
     """A variant from a function that computes s J; trained are the stacked controls, or each parameter by itself."""
-    trained = awake_parameters(ready.network)
-    if controls:
-        inside = {p for members in controls.members for p in members}
-        trained = [*controls.stacks, *(p for p in trained if p not in inside)]
+    own = awake_parameters(ready.network)
+    trained: Sequence[Tensor] = controls.instead(own) if controls else own
     adam = torch.optim.Adam(trained, **ADAM, fused=True)  # type: ignore[arg-type]
 
     def loss_and_gradient() -> tuple[float, Arrays]:

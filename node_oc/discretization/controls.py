@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -82,6 +82,11 @@ class Controls:
         """The stacks that hold these steps, each once."""
         runs = {run: roles for run, roles in self._roles.items() if not set(run).isdisjoint(steps)}
         return [leaf for roles in runs.values() for role in roles for leaf in role.leaves]
+
+    def instead(self, parameters: Iterable[nn.Parameter]) -> list[Tensor]:
+        """What an optimiser is given for these parameters of the network: the stacks, and those that are in none."""
+        inside = {p for members in self.members for p in members}
+        return [*self.stacks, *(p for p in parameters if p not in inside)]
 
     def gather_(self) -> None:
         """Move the gradients that autograd left in the parameters themselves into those of the stacks."""

@@ -44,7 +44,8 @@ class ConvSystem(System):
     projections stay; those after the last step belong to the head.
 
     There is no batch norm: it couples samples, which J, a mean over samples, does not know (our decision). The
-    state is kept in channels_last, in which CPU convolutions are faster (benchmarks/channels_last.py).
+    state is kept in channels_last, in which CPU convolutions are faster (benchmarks/channels_last.py); one stage of
+    a multiple of 16 channels in NCHW.
 
     Args:
         image: (channels, rows, columns) of an input; inputs come flat, (B, channels * rows * columns).

@@ -100,8 +100,8 @@ class Method:
         self.network, self.options, self.steps, self.cosine = network, options, steps, cosine
         self.fabric = fabric
         self.running_norm = math.nan
-        self.params = awake_parameters(network)
-        trained = set(self.params)
+        params = awake_parameters(network)
+        trained = set(params)
         for p in network.parameters():
             p.requires_grad_(p in trained)
         cuts = cuts_of(network) if options.gradient_checkpointing else None
@@ -121,8 +121,7 @@ class Method:
                 }
                 for stacks, ks in self.controls.blocks
             ]
-        inside = {p for members in self.controls.members for p in members}
-        self.trained = [*self.controls.stacks, *(p for p in self.params if p not in inside)]
+        self.trained = self.controls.instead(params)
         grouped = {stack for block in blocks for stack in block["params"]}
         betas = (0.9, options.beta2)
         adam = torch.optim.Adam([p for p in self.trained if p not in grouped], options.learning_rate, betas, fused=True)

@@ -108,8 +108,7 @@ def compiled(eager: Scaled, controls: Controls, x: Tensor, y: Tensor) -> tuple[n
         loss.backward()
         milliseconds = 1e3 * (time.perf_counter() - start)
         controls.gather_()
-        inside = {id(p) for members in controls.members for p in members}
-        trained = [*controls.stacks, *(p for p in eager.parameters() if id(p) not in inside)]
+        trained = controls.instead(eager.parameters())
         gradient = torch.cat([p.grad.flatten() for p in trained if p.grad is not None])
         for p in trained:
             p.grad = None
