@@ -74,7 +74,7 @@ def deepen(network: Network, depth: int, generator: torch.Generator | None = Non
     Raises:
         ShapeError: a depth that leaves no room, or a network that has some already.
     """
-    old = network.depth
+    network, old = network.untied(), network.depth
     if len(network.awake) < old:
         raise ShapeError("network", got=f"{len(network.awake)} of {old} steps awake", expected="all awake",
                          do="Take another network, or drop the others first with node_oc.crop(network).")  # fmt: skip

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from systems import Field, Projecting, randn, stir_
@@ -13,12 +15,31 @@ from node_oc.discretization import TABLEAUS, DepthGrid, Network, Tableau
 from node_oc.problem import Cost, CrossEntropy, SoftCrossEntropy, SquaredError, TorchLoss
 from node_oc.system import SYSTEMS as REGISTERED
 from node_oc.system import ConvSystem, DenseSystem, System
+from node_oc.system.ode import (
+    Basis,
+    Chebyshev,
+    Coordinates,
+    DenseVectorField,
+    Fourier,
+    NeuralODE,
+    Pad,
+    Piecewise,
+)
 
 FEATURES, OUTPUTS, DEPTH = 2, 3, 4
 H = (0.5, 1.0, 0.3, 0.8)
 
 _dense = partial(DenseSystem, FEATURES, OUTPUTS, depth=DEPTH, width=4, hidden=5)
 _conv = partial(ConvSystem, (1, 1, FEATURES), OUTPUTS)
+
+
+def _ode(g: torch.Generator, basis: Basis | None = None, *, learn_horizon: bool = False, **field: Any) -> NeuralODE:
+    """A neural ODE on the unequal grid of these cases."""
+    return NeuralODE(
+        DenseVectorField(4, 5, generator=g, **field), lift=Pad(FEATURES, 4), head=Coordinates(OUTPUTS, 4),
+        times=(0.0, *itertools.accumulate(H)), basis=basis, learn_horizon=learn_horizon, generator=g,
+    )  # fmt: skip
+
 
 SYSTEMS: dict[str, Callable[[torch.Generator], System]] = {
     "dense-tanh": lambda g: _dense(generator=g),
@@ -32,6 +53,11 @@ SYSTEMS: dict[str, Callable[[torch.Generator], System]] = {
         channels=(2, 3, 4), blocks=(0, 4, 0), activation="gelu", row_norm=0.0, generator=g
     ),
     "conv-one-stage-tanh": lambda g: _conv(channels=(3,), blocks=(4,), activation="tanh", generator=g),
+    "ode-constant": lambda g: _ode(g),
+    "ode-piecewise-timed": lambda g: _ode(g, Piecewise(2, (1.5 / 2.6,)), time=True),
+    "ode-fourier-horizon": lambda g: _ode(g, Fourier(3), learn_horizon=True),
+    "unrolled-relu": lambda g: _ode(g, Piecewise(4, (0.5 / 2.6, 1.5 / 2.6, 1.8 / 2.6)), activation="relu").unroll(),
+    "unrolled-chebyshev": lambda g: _ode(g, Chebyshev(3)).unroll(nodes=(0.0, 0.5, 1.0)),
     "field": lambda g: Field(torch.sin, DEPTH, OUTPUTS),
     "projecting": lambda g: Projecting((4, 4, 5, 5, 3), OUTPUTS, g),
 }
@@ -51,13 +77,22 @@ def build(name: str, seed: int = 0) -> System:
 
 def pairs() -> list[tuple[str, str]]:
     """Every system with every table that can step it: several stages need identity skips."""
-    plain = {name: all(map((system := build(name)).is_identity, range(system.depth))) for name in SYSTEMS}
-    return [(s, t) for s in SYSTEMS for t, table in TABLES.items() if plain[s] or table.stages == 1]
+    made = {name: build(name) for name in SYSTEMS}
+    plain = {name: all(map(system.is_identity, range(system.depth))) for name, system in made.items()}
+    return [
+        (name, t) for name, system in made.items() for t, table in TABLES.items()
+        if (plain[name] or table.stages == 1) and set(system.nodes or table.c) == set(table.c)
+    ]  # fmt: skip
 
 
 def steppable(name: str) -> str:
     """The richest table that can step a system."""
     return [table for system, table in pairs() if system == name][-1]
+
+
+def own_controls() -> list[str]:
+    """The systems whose steps have controls of their own."""
+    return [name for name in SYSTEMS if not build(name).tied]
 
 
 def registered() -> list[str]:
@@ -67,7 +102,11 @@ def registered() -> list[str]:
 
 def network(system: str, table: str | Tableau = "euler", dtype: torch.dtype = torch.float64) -> Network:
     """A network of that kind with generic weights and unequal steps."""
-    net = Network(build(system), DepthGrid(H), TABLES[table] if isinstance(table, str) else table).to(dtype)
+    table = TABLES[table] if isinstance(table, str) else table
+    made = build(system)
+    if made.nodes is not None:  # the table that it was made for
+        table = next(t for t in (table, *TABLES.values()) if set(t.c) == set(made.nodes))
+    net = Network(made, DepthGrid(H), table).to(dtype)
     stir_(net)
     return net
 

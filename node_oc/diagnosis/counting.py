@@ -231,4 +231,4 @@ def control_costs(network: Network, problem: Problem) -> tuple[float, ...]:
         r[k] += problem.energy * sum(float(p.double().square().sum()) for p in network.system.control(k))
     if problem.group_price:
         r = [a + problem.group_price * norm for a, norm in zip(r, group_norms(network).tolist(), strict=True)]
-    return tuple(h * a for h, a in zip(network.grid.h, r, strict=True))
+    return tuple(h * a for h, a in zip(network.h, r, strict=True))

@@ -80,6 +80,7 @@ def diagnose(
         DataError: no samples, inputs that are not finite, or an ``other`` that takes longer than T.
         DivergenceError: a state that is not finite, with its layer.
     """
+    network = network.untied()  # a control that all steps share is seen as the value that it has in each
     task: Task = "regression" if part.y.is_floating_point() else "classification"
     seen = observe(network, problem, part, task, storage)
     found, t = seen.profile, network.grid.t
@@ -104,7 +105,7 @@ def _control(network: Network, problem: Problem, found: Profile, name: str = "")
     least, end = problem.stage.least or 0.0, problem.terminal.least or 0.0
     name = name or f"the other network of {network.depth} layer{'s' * (network.depth != 1)} and zero steps"
     return Control(name, tuple(e - least for e in found.running), found.stage[-1] - least, found.terminal[-1] - end,
-                   sum(control_costs(network, problem)), network.grid.h)  # fmt: skip
+                   sum(control_costs(network, problem)), network.h)  # fmt: skip
 
 
 def _controls(network: Network, problem: Problem, found: Profile) -> tuple[Control, list[Control]]:

@@ -94,7 +94,7 @@ def observe(
     """
     if not len(part):
         raise DataError("part", got="no samples", expected="at least one", do="Choose another part.")
-    anchor, h = next(network.parameters(), part.x), network.grid.h
+    anchor, h = next(network.parameters(), part.x), network.h
     sums: list[Tensor] = []
     excess: list[Tensor] = []
     rate: list[Tensor] = []

@@ -1,6 +1,7 @@
 """How depth is stepped."""
 
 from node_oc.discretization.controls import Controls
+from node_oc.discretization.discretize import discretize
 from node_oc.discretization.driver import TIME, Driver, Time
 from node_oc.discretization.grid import DepthGrid
 from node_oc.discretization.network import Network
@@ -20,5 +21,6 @@ __all__ = [
     "Network",
     "Tableau",
     "Time",
+    "discretize",
     "step",
 ]

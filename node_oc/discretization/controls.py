@@ -37,9 +37,11 @@ class Controls:
         self.stacks: list[Tensor] = []
         self.members: list[list[nn.Parameter]] = []
         self.blocks: list[tuple[list[int], tuple[int, ...]]] = []
-        self._roles: dict[tuple[int, ...], list[Role]] = {}
+        self._roles: dict[tuple[int, ...], list[Role]] = {}  # of no steps, where they are tied
         system = network.system
         self.by_hand = system.by_hand
+        if system.tied:
+            return  # one control for all steps is as few tensors already
         trained = [id(p) for k in network.awake for p in system.control(k)]
         if len(set(trained)) < len(trained):
             raise ConfigError("controls", got="steps that share a parameter", expected="controls of their own",

@@ -14,7 +14,7 @@ from node_oc.discretization.step import step
 from node_oc.discretization.tableau import EULER, TABLEAUS, Tableau
 from node_oc.errors import ConfigError, ShapeError, StoreError
 from node_oc.system import SYSTEMS
-from node_oc.system.base import System
+from node_oc.system.base import System, as_number
 
 
 class Network(nn.Module):
@@ -25,7 +25,7 @@ class Network(nn.Module):
 
     Args:
         system: the controlled system.
-        grid: step sizes; h_k = 1 by default, the residual network.
+        grid: step sizes; those of the system by default: h_k = 1 for a residual network.
         table: how a step is taken; Euler by default, the residual network.
         awake: the steps that are computed; all by default.
 
@@ -42,10 +42,14 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.system = system
-        self.grid = grid or DepthGrid.uniform(system.depth)
+        self.grid = grid or DepthGrid(system.h)
         self.table = table
         if self.grid.depth != system.depth:
             raise ShapeError("depth of the grid", got=self.grid.depth, expected=system.depth, do="Give one h per step.")
+        if system.nodes is not None and set(system.nodes) != set(table.c):
+            raise ShapeError("nodes of the table", got=f"{table.name}, {sorted(set(table.c))}",
+                             expected=f"{list(system.nodes)}: there are controls for these places of a step",
+                             do="Use the table that the system was unrolled for.")  # fmt: skip
         self.awake: tuple[int, ...] = ()
         self.set_awake(range(system.depth) if awake is None else awake)
 
@@ -53,6 +57,12 @@ class Network(nn.Module):
     def depth(self) -> int:
         """Number of residual steps N, awake or not."""
         return self.system.depth
+
+    @property
+    def h(self) -> tuple[float, ...]:
+        """h_k in units of time, a trained horizon counted: those of the grid, times the pace of the system."""
+        pace = as_number(self.system.pace)
+        return self.grid.h if pace == 1 else tuple(pace * h for h in self.grid.h)
 
     def set_awake(self, steps: Iterable[int]) -> None:
         """Change which steps are computed; the others keep their weights but are passed over."""
@@ -91,9 +101,17 @@ class Network(nn.Module):
 
     def keep(self, steps: Sequence[int]) -> Network:
         """A new network with copies of these steps alone, each with its own h_k."""
-        small = Network(self.system.subsystem(steps), self.grid.keep(steps), self.table)
+        system = self.untied().system.subsystem(steps)
+        small = Network(system, DepthGrid(tuple(self.h[k] for k in steps)), self.table)
         small.set_awake(i for i, k in enumerate(steps) if k in self.awake)
         return small
+
+    def untied(self) -> Network:
+        """The same network with controls of its own in every step, copies; itself where it has them."""
+        if not self.system.tied:
+            return self
+        system = self.system.untied(sorted(set(self.table.c)))
+        return Network(system, DepthGrid(self.h), self.table, self.awake)
 
     def spec(self) -> dict[str, Any]:
         """JSON-able description from which :meth:`from_spec` builds a network of the same shape."""

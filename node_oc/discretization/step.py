@@ -17,7 +17,7 @@ def step(
     """Advance the state by one layer.
 
     Args:
-        system: the controlled system; the control u_k is constant over the step.
+        system: the controlled system; its branch is asked for at the nodes c_i of the table.
         table: the Runge-Kutta table; Euler is the residual network itself.
         k: layer index 0..N-1.
         x: state x_k, (B, ...).
@@ -31,15 +31,16 @@ def step(
     Raises:
         ShapeError: a table of several stages on a step whose skip is not the identity.
     """
+    pace = system.pace
     if table.stages == 1:
         behind = system.skip(k, x)
-        return increase(behind, system.branch(k, x), 1.0, driver.increment(k, 0, h, behind)), (x,)
+        return increase(behind, system.branch_at(k, 0.0, x), 1.0, pace * driver.increment(k, 0, h, behind)), (x,)
     check_stages(system, table, k)
     stages: list[Tensor] = []
     slopes: list[tuple[Tensor, float | Tensor]] = []
-    for i, row in enumerate(table.a):
+    for i, (c, row) in enumerate(zip(table.c, table.a, strict=True)):
         stages.append(_combine(x, row, slopes))
-        slopes.append((system.branch(k, stages[-1]), driver.increment(k, i, h, stages[-1])))
+        slopes.append((system.branch_at(k, c, stages[-1]), pace * driver.increment(k, i, h, stages[-1])))
     return _combine(x, table.b, slopes), tuple(stages)
 
 

@@ -50,7 +50,7 @@ def step_hamiltonian(network: Network, problem: Problem, k: int, x: Tensor, p: T
     after, stages = network.advance(k, x)
     value = (p * after).sum()
     if problem.stage_weight:
-        weight = problem.stage_weight * network.grid.h[k]
+        weight = problem.stage_weight * network.grid.h[k] * network.system.pace
         for b, node in zip(network.table.b, stages, strict=True):
             if b:
                 value = value + weight * b * problem.stage(network.system.readout(node, k)[None], target).mean()

@@ -83,9 +83,13 @@ def hamiltonians(network: Network, problem: Problem, batches: Iterable[tuple[Ten
 
     Raises:
         DataError: no samples.
-        ConfigError: a sleeping step whose group is not zero.
+        ConfigError: a sleeping step whose group is not zero; control energy of controls that vary within a step.
         DivergenceError: a state or costate that is not finite; its layer is named.
     """
+    network = network.untied()
+    if problem.energy and network.system.varies_within_steps:
+        raise ConfigError("problem.energy", got=f"{problem.energy} on controls that vary within a step",
+                          expected="0 there", do="Ask at energy = 0, or use constant controls.")  # fmt: skip
     system, depth, zero = network.system, network.depth, network.zero_steps()
     if stray := [k for k in range(depth) if k not in network.awake and k not in zero]:
         raise ConfigError(f"step {stray[0]}", got="asleep, with a group that is not zero", expected="a zero group",
@@ -96,7 +100,7 @@ def hamiltonians(network: Network, problem: Problem, batches: Iterable[tuple[Ten
     controls = [[*group, *rest] for group, rest in zip(groups, inner, strict=True)]
     value, costate, slopes, linear = _means(network, problem, batches, controls)
     residual, gap, ratio, over = [], [], [], []
-    for k, h in enumerate(network.grid.h):
+    for k, h in enumerate(network.h):
         u = _flat(groups[k])
         slope = _flat(slopes[k][: len(groups[k])]) / h
         part = GroupHamiltonian(slope, problem.energy, problem.group_price)

@@ -92,7 +92,7 @@ class Problem:
 
     def scale(self, network: Network) -> float:
         """s = 1/(1 + gamma T): an optimiser minimises s J, so that learning rates do not depend on N."""
-        return 1.0 / (1.0 + self.stage_weight * network.grid.horizon)
+        return 1.0 / (1.0 + self.stage_weight * sum(network.h))
 
     def evaluate(self, trajectory: Trajectory | Segmented, target: Tensor) -> Objective:
         """J on one batch, from its trajectory.
@@ -115,15 +115,20 @@ class Problem:
         smooth = terminal + self.stage_weight * running.sum()
         if self.energy and network.awake:
             smooth = smooth + self.energy * _energy(network)
-        h = running.new_tensor(network.grid.h)
+        h = running.new_tensor(network.grid.h) * network.system.pace
         price = self.group_price * (h * group_norms(network)).sum() if self.group_price else terminal.new_zeros(())
         return Objective(smooth, price, terminal, running / h)
 
 
 def _energy(network: Network) -> Tensor:
-    """sum over the awake steps of h_k ||u_k||^2; a sleeping step's control is zero in effect."""
-    h = network.grid.h
-    return torch.stack([h[k] * p.square().sum() for k in network.awake for p in network.system.control(k)]).sum()
+    """Sum over the awake steps of h_k ||u_k||^2, by the table where u varies; a sleeping step's is zero in effect."""
+    system, table = network.system, network.table
+    nodes = list(zip(table.b, table.c, strict=True)) if system.varies_within_steps else [(1.0, 0.0)]
+    parts = [
+        network.grid.h[k] * b * p.square().sum()
+        for k in network.awake for b, c in nodes if b for p in system.control_at(k, c)
+    ]  # fmt: skip
+    return system.pace * torch.stack(parts).sum()
 
 
 def group_norms(network: Network) -> Tensor:

@@ -105,8 +105,9 @@ def optimality_ratios(network: Network, problem: Problem, batches: Iterable[tupl
     if problem.group_price <= 0:
         raise ConfigError("problem.group_price", got=problem.group_price, expected="a price > 0",
                           do="Ask for the ratio at the price that put the steps to sleep.")  # fmt: skip
+    network = network.untied()
     gradients = group_gradients(network, problem, batches)
     norms = [torch.stack([g.norm() for g in group]).norm() for group in gradients]
     if not norms:
         return torch.zeros(0)
-    return torch.stack(norms) / (problem.group_price * torch.tensor(network.grid.h).to(norms[0]))
+    return torch.stack(norms) / (problem.group_price * torch.tensor(network.h).to(norms[0]))

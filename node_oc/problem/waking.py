@@ -106,5 +106,5 @@ def look(
         without = (pairs - 2 * rows) / ((n - 1) * (n - 2))
         error = math.sqrt((n - 1) / n * float((without - without.mean()).square().sum()))
         squared = float(pairs) / (n * (n - 1)) + drawn * spread / n
-        looks.append(Look(k, squared, error * math.sqrt(1 - drawn), price * network.grid.h[k]))
+        looks.append(Look(k, squared, error * math.sqrt(1 - drawn), price * network.h[k]))
     return looks

@@ -1,10 +1,15 @@
 """What is controlled."""
 
+from collections.abc import Callable
+
 from node_oc.system.base import System
 from node_oc.system.build import make_system
 from node_oc.system.conv import ConvSystem
 from node_oc.system.dense import DenseSystem
+from node_oc.system.ode import NeuralODE, UnrolledSystem, ode_from, unrolled_from
 
-SYSTEMS: dict[str, type[System]] = {"dense": DenseSystem, "conv": ConvSystem}
+SYSTEMS: dict[str, Callable[..., System]] = {
+    "dense": DenseSystem, "conv": ConvSystem, "ode": ode_from, "unrolled": unrolled_from,
+}  # fmt: skip
 
-__all__ = ["SYSTEMS", "ConvSystem", "DenseSystem", "System", "make_system"]
+__all__ = ["SYSTEMS", "ConvSystem", "DenseSystem", "NeuralODE", "System", "UnrolledSystem", "make_system"]

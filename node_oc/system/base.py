@@ -13,6 +13,8 @@ from torch.nn.utils.parametrize import is_parametrized
 from node_oc.errors import ConfigError, ShapeError
 from node_oc.system.field import Field, Role
 
+PACE = 1.0  # units of time in one unit of the grid
+
 
 class System(nn.Module, ABC):
     """A controlled system x_{k+1} = S_k(x_k) + h_k F_k(x_k, u_k), k = 0..N-1, between a lift and a head.
@@ -85,6 +87,50 @@ class System(nn.Module, ABC):
     def spec(self) -> dict[str, Any]:
         """The JSON-able constructor arguments, "kind" among them: what a file needs to rebuild the system."""
 
+    def branch_at(self, k: int, c: float | Tensor, x: Tensor) -> Tensor:
+        """Residual branch of step k at its node c, 0 at the beginning of the step and 1 at its end.
+
+        The same everywhere, as a rule; see ``varies_within_steps``.
+        """
+        return self.branch(k, x)
+
+    def control_at(self, k: int, c: float | Tensor) -> Sequence[Tensor]:
+        """u at node c of step k: ``control(k)``, where it does not vary within a step."""
+        return self.control(k)
+
+    @property
+    def varies_within_steps(self) -> bool:
+        """Whether branches depend on the node: a control, or a field, that is a function of time."""
+        return False
+
+    @property
+    def h(self) -> tuple[float, ...]:
+        """The step sizes h_k that the system is made for, in units of time: 1 but for a neural ODE."""
+        return (1.0,) * self.depth
+
+    @property
+    def tied(self) -> bool:
+        """Whether steps share their controls: then no step has a price of its own."""
+        return False
+
+    def untied(self, nodes: Sequence[float]) -> System:
+        """The same system with a control of its own in every step; itself where they have that.
+
+        Args:
+            nodes: the places c in [0, 1] of a step at which its branch will be asked for.
+        """
+        return self
+
+    @property
+    def nodes(self) -> tuple[float, ...] | None:
+        """The places c of a step at which its branch can be asked for; None where that is everywhere."""
+        return None
+
+    @property
+    def pace(self) -> float | Tensor:
+        """Time per unit of the grid: 1, but for a horizon that is trained. J and every step count h_k times it."""
+        return PACE
+
     @property
     def by_hand(self) -> bool:
         """Whether the derivatives of the branches are known without autograd, see ``field``.
@@ -126,3 +172,8 @@ class System(nn.Module, ABC):
         """Raise ShapeError unless k is one of the steps 0..N-1."""
         if not 0 <= k < self.depth:
             raise ShapeError("step k", got=k, expected=f"0..{self.depth - 1}", do="Choose a step that the system has.")
+
+
+def as_number(value: float | Tensor) -> float:
+    """A pace or horizon without its gradient."""
+    return float(value.detach()) if isinstance(value, Tensor) else value

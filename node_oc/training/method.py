@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from node_oc.config import TrainingSection
 from node_oc.discretization.controls import Controls
 from node_oc.discretization.network import Network
+from node_oc.errors import ConfigError
 from node_oc.problem.ocp import Problem
 from node_oc.problem.optimality import as_column, group_squares, shrink_
 from node_oc.training.objective import Compilation, Scaled, compiled
@@ -65,7 +66,9 @@ class GroupAdam(torch.optim.Optimizer):
 
 def awake_parameters(network: Network) -> list[nn.Parameter]:
     """What is trained: lift, head and the controls of the awake steps."""
-    asleep = {p for k in range(network.depth) if k not in network.awake for p in network.system.control(k)}
+    control, awake = network.system.control, set(network.awake)
+    asleep = {p for k in range(network.depth) if k not in awake for p in control(k)}
+    asleep -= {p for k in awake for p in control(k)}  # of a control that all steps share
     return [p for p in network.parameters() if p not in asleep]
 
 
@@ -97,6 +100,13 @@ class Method:
         cosine: bool,
         fabric: Fabric,
     ) -> None:
+        if problem.group_price and network.system.tied:
+            raise ConfigError(
+                "problem.group_price",
+                got=f"{problem.group_price} where all steps share their controls",
+                expected="0 there, or controls of every step's own",
+                do="Give every step its own with node_oc.discretize(network), or leave out the price.",
+            )
         self.network, self.options, self.steps, self.cosine = network, options, steps, cosine
         self.fabric = fabric
         self.running_norm = math.nan
@@ -117,7 +127,7 @@ class Method:
             blocks = [
                 {
                     "params": [self.controls.stacks[i] for i in stacks],
-                    "thresholds": [price * network.grid.h[k] for k in ks],
+                    "thresholds": [price * network.h[k] for k in ks],
                 }
                 for stacks, ks in self.controls.blocks
             ]

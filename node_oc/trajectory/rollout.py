@@ -15,6 +15,7 @@ from node_oc.discretization.driver import TIME, Driver
 from node_oc.discretization.network import Network
 from node_oc.discretization.step import check_stages
 from node_oc.errors import ConfigError
+from node_oc.system.base import PACE
 from node_oc.trajectory.layout import Layout, layout_of, quadrature
 from node_oc.trajectory.sweep import Run
 
@@ -77,7 +78,8 @@ class Trajectory:
             self._memo["read"] = self._read()
         # At least float32: under mixed precision the states are bfloat16, in which h_k b_i would be rounded.
         dtype = torch.promote_types(self.last.dtype, torch.float32)
-        return self._memo["read"], quadrature(self.layout, dtype, self.last.device)
+        weights, pace = quadrature(self.layout, dtype, self.last.device), self.network.system.pace
+        return self._memo["read"], weights if pace is PACE else weights * pace
 
     def _read(self) -> Tensor:
         read = []

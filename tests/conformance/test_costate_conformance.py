@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from cases import COSTS, DEPTH, inputs, network, pairs, target
@@ -63,13 +65,23 @@ def test_costates_and_gradients_in_the_controls_equal_autograd(name: str, table:
         assert p.shape == g.shape
         assert (p - g).norm() <= 1e-12 * g.norm()
         assert g.norm() > 0
+    hams = [step_hamiltonian(net, problem, k, trajectory.states[k].detach(), sweep.p[k + 1], y) for k in AWAKE]
     for k in AWAKE:
         control = net.system.control(k)
-        ham = step_hamiltonian(net, problem, k, trajectory.states[k].detach(), sweep.p[k + 1], y)
+        ham = sum(hams) if net.system.tied else hams[AWAKE.index(k)]
+        ham = ham + energy(net, problem, AWAKE if net.system.tied else (k,))  # not in the step Hamiltonian
         whole = torch.autograd.grad(smooth, control, retain_graph=True)
-        for u, g, j in zip(control, torch.autograd.grad(ham, control), whole, strict=True):
-            g = g + 2 * problem.energy * net.grid.h[k] * u  # the control cost, which is not in the step Hamiltonian
+        for g, j in zip(torch.autograd.grad(ham, control, retain_graph=True), whole, strict=True):
             assert (g - j).norm() <= 1e-12 * j.norm()
+
+
+def energy(net: Network, problem: Problem, steps: Sequence[int]) -> torch.Tensor:
+    """energy * sum h_k ||u||^2 by the table's quadrature, of some steps."""
+    parts = [
+        net.grid.h[k] * b * sum(p.square().sum() for p in net.system.control_at(k, c))
+        for k in steps for b, c in zip(net.table.b, net.table.c, strict=True) if b
+    ]  # fmt: skip
+    return problem.energy * net.system.pace * sum(parts)
 
 
 @pytest.mark.parametrize(("name", "table"), pairs())

@@ -1,0 +1,232 @@
+"""The neural ODE: one field for all of the depth, its control a function of time."""
+
+from __future__ import annotations
+
+import copy
+from bisect import bisect_right
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from node_oc.errors import ConfigError
+from node_oc.system.base import PACE, System, as_number
+from node_oc.system.ode.basis import Basis, Piecewise, basis_from, basis_spec
+from node_oc.system.ode.parts import affine, part_from, part_spec
+from node_oc.system.ode.unrolled import UnrolledSystem
+from node_oc.system.ode.vector_field import VectorField, field_from
+
+ALIGNED = 1e-9  # of the horizon: how far a break of the control may lie from a point of the grid
+
+
+class NeuralODE(System):
+    """x' = f(t, x, u(t)) on [0, T] between a lift and a head, u(t) = sum_j phi_j(t/T) c_j.
+
+    As a system it has one branch for each interval of a grid, and all of them share the coefficients c_j. A table steps
+    it over that grid (``node_oc.Network(ode, table=node_oc.RK4)``), an adaptive solver chooses its own steps inside the
+    intervals (:class:`node_oc.Solution`). ``node_oc.discretize`` gives every step a control of its own.
+
+    Args:
+        field: f, whose parameters are the start of every c_j that phi_j does not keep at zero there.
+        lift: inputs to states (B, ...); the inputs themselves by default.
+        head: states to outputs (B, K); the state itself by default.
+        horizon: T, in units of time.
+        steps: number N of equal intervals; one a piece of a piecewise constant control, at least.
+        times: t_0 = 0 .. t_N = T instead, for intervals that are not equal.
+        basis: phi_j; one constant control by default.
+        learn_horizon: whether T is trained.
+        generator: where a piecewise control draws the start of each piece from; seeded with 0 if None.
+
+    Raises:
+        ConfigError: times that do not ascend from 0, a horizon that is not positive, a control that jumps inside an
+            interval.
+    """
+
+    def __init__(
+        self, field: VectorField, *, lift: nn.Module | None = None, head: nn.Module | None = None,
+        horizon: float = 1.0, steps: int = 16, times: Sequence[float] | None = None, basis: Basis | None = None,
+        learn_horizon: bool = False, generator: torch.Generator | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        times = tuple(horizon * k / steps for k in range(steps + 1)) if times is None else tuple(map(float, times))
+        if len(times) < 2 or times[0] != 0 or not all(a < b < float("inf") for a, b in pairwise(times)):
+            raise ConfigError("times", got=list(times[:5]), expected="t_0 = 0 < t_1 < .. < t_N = T",
+                              do="Give a positive horizon and at least one step.")  # fmt: skip
+        self.times, self.basis = times, basis or Piecewise(1)
+        self._check_breaks()
+        self.lifting, self.reading = lift or nn.Identity(), head or nn.Identity()
+        names, parameters = zip(*field.named_parameters(), strict=True)
+        self.names: tuple[str, ...] = names
+        starts = [parameters]
+        draw = generator or torch.Generator().manual_seed(0)
+        if isinstance(self.basis, Piecewise):
+            fresh = copy.deepcopy(field)
+            for _ in range(self.basis.size - 1):
+                fresh.reset_(draw)
+                starts.append(tuple(p.detach().clone() for p in fresh.parameters()))
+        else:  # phi_0 = 1 in every one of them
+            starts += [tuple(torch.zeros_like(p) for p in parameters)] * (self.basis.size - 1)
+        self.coefficients = nn.ParameterList(
+            torch.stack([p.detach() for p in role]) for role in zip(*starts, strict=True)
+        )
+        self.vector_field = copy.deepcopy(field)
+        for name in names:  # the field is a form to fill in: its parameters are handed to it with each call
+            owner, _, leaf = name.rpartition(".")
+            self.vector_field.get_submodule(owner)._parameters[leaf] = None
+        self.stretch = nn.Parameter(torch.ones((), dtype=parameters[0].dtype)) if learn_horizon else None
+
+    def _check_breaks(self) -> None:
+        for place in self.basis.breaks:
+            if min(abs(place - t / self.times[-1]) for t in self.times) > ALIGNED:
+                raise ConfigError("steps", got=f"{self.depth} intervals, none of which ends at {place:g} T",
+                                  expected=f"one that ends wherever one of the {self.basis.size} pieces does",
+                                  do=f"Use a multiple of {self.basis.size}.")  # fmt: skip
+
+    @property
+    def depth(self) -> int:
+        return len(self.times) - 1
+
+    @property
+    def h(self) -> tuple[float, ...]:
+        return tuple(b - a for a, b in pairwise(self.times))
+
+    @property
+    def horizon(self) -> Tensor | float:
+        """T, in units of time; a tensor with a gradient where it is trained."""
+        return self.pace * self.times[-1]
+
+    @property
+    def pace(self) -> float | Tensor:
+        return PACE if self.stretch is None else self.stretch
+
+    @property
+    def tied(self) -> bool:
+        return True
+
+    def untied(self, nodes: Sequence[float]) -> UnrolledSystem:
+        return self.unroll(nodes=nodes)
+
+    @property
+    def varies_within_steps(self) -> bool:
+        return self.vector_field.timed or not self.basis.constant
+
+    def lift(self, x: Tensor) -> Tensor:
+        return self.lifting(x)
+
+    def head(self, x: Tensor) -> Tensor:
+        return self.reading(x)
+
+    def skip(self, k: int, x: Tensor) -> Tensor:
+        return x
+
+    def is_identity(self, k: int) -> bool:
+        return True
+
+    def branch(self, k: int, x: Tensor) -> Tensor:
+        return self.branch_at(k, 0.0, x)
+
+    def branch_at(self, k: int, c: float | Tensor, x: Tensor) -> Tensor:
+        time = self.pace * (self.times[k] + c * (self.times[k + 1] - self.times[k]))
+        return functional_call(self.vector_field, dict(zip(self.names, self.control_at(k, c), strict=True)), (time, x))
+
+    def control_at(self, k: int, c: float | Tensor) -> list[Tensor]:
+        a, b, end = self.times[k], self.times[k + 1], self.times[-1]
+        if self.basis.constant:  # by the middle of the interval: at its ends u may jump
+            piece = bisect_right(self.basis.breaks, (a + b) / 2 / end)
+            return [coefficient[piece] for coefficient in self.coefficients]
+        s = (a + c * (b - a)) / end
+        like = self.coefficients[0]
+        phi = (
+            self.basis.values(s.to(like)) if isinstance(s, Tensor) else _values(self.basis, s, like.dtype, like.device)
+        )
+        return [torch.tensordot(phi, coefficient, 1) for coefficient in self.coefficients]
+
+    def group(self, k: int) -> list[nn.Parameter]:
+        self.check_step(k)
+        group = self.vector_field.group_names
+        return [p for name, p in zip(self.names, self.coefficients, strict=True) if name in group]
+
+    def control(self, k: int) -> list[nn.Parameter]:
+        self.check_step(k)
+        return list(self.coefficients)
+
+    def affine_readout(self) -> tuple[Tensor, Tensor]:
+        return tuple(part.to(self.coefficients[0]) for part in affine(self.reading))  # type: ignore[return-value]
+
+    @torch.no_grad()
+    def constrain_(self) -> None:
+        if self.stretch is not None:
+            self.stretch.clamp_(min=1e-3)  # time runs forward
+
+    def release_(self) -> None:
+        pass
+
+    def unroll(self, times: Sequence[float] | None = None, nodes: Sequence[float] = (0.0,)) -> UnrolledSystem:
+        """The same field with a control of its own in every step, whose values are those of u(t).
+
+        Args:
+            times: t_0 = 0 .. t_N = T of the steps, in units of time; those of this system by default.
+            nodes: places c in [0, 1] of a step at which a table evaluates it; one is enough where nothing varies.
+
+        Raises:
+            ConfigError: times that end elsewhere, or a step across a jump of the control.
+        """
+        here = copy.copy(self)
+        pace = as_number(self.pace)
+        times = tuple(pace * t for t in self.times) if times is None else tuple(times)
+        if not abs(times[-1] - pace * self.times[-1]) <= ALIGNED * times[-1]:
+            raise ConfigError("times", got=f"an end at {times[-1]}", expected=f"T = {pace * self.times[-1]}",
+                              do="Give times from 0 to the horizon.")  # fmt: skip
+        here.times = tuple(t / pace for t in times)
+        here._check_breaks()
+        nodes = tuple(nodes) if self.varies_within_steps else (0.0,)
+        steps = [[here._filled(k, c) for c in nodes] for k in range(here.depth)]
+        return UnrolledSystem(steps, times=times[:-1], h=tuple(b - a for a, b in pairwise(times)), nodes=nodes,
+                              lift=copy.deepcopy(self.lifting), head=copy.deepcopy(self.reading))  # fmt: skip
+
+    def _filled(self, k: int, c: float) -> VectorField:
+        """A field with parameters of its own: u at node c of step k."""
+        field = copy.deepcopy(self.vector_field)
+        for name, value in zip(self.names, self.control_at(k, c), strict=True):
+            owner, _, leaf = name.rpartition(".")
+            field.get_submodule(owner)._parameters[leaf] = nn.Parameter(value.detach().clone())
+        return field
+
+    def subsystem(self, steps: Sequence[int]) -> UnrolledSystem:
+        return self.unroll().subsystem(steps)
+
+    def insert(self, places: Sequence[int], generator: torch.Generator) -> UnrolledSystem:
+        return self.unroll().insert(places, generator)
+
+    def spec(self) -> dict[str, Any]:
+        return {
+            "kind": "ode", "field": self.vector_field.spec(), "times": list(self.times),
+            "basis": basis_spec(self.basis), "lift": part_spec(self.lifting), "head": part_spec(self.reading),
+            "learn_horizon": self.stretch is not None,
+        }  # fmt: skip
+
+
+def ode_from(
+    field: dict[str, Any], times: Sequence[float], basis: dict[str, Any], lift: dict[str, Any], head: dict[str, Any],
+    learn_horizon: bool,
+) -> NeuralODE:  # fmt: skip
+    """The neural ODE of a description, with fresh weights."""
+    return NeuralODE(field_from(field), lift=part_from(lift), head=part_from(head), times=times,
+                     basis=basis_from(basis), learn_horizon=learn_horizon)  # fmt: skip
+
+
+def _values(basis: Basis, s: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """phi_j(s), (J,), computed in float64."""
+    if torch.compiler.is_compiling():  # which cannot look into a cache
+        return basis.values(torch.tensor(s, dtype=torch.float64, device=device)).to(dtype)
+    return _cached_values(basis, s, dtype, device)
+
+
+@lru_cache(maxsize=4096)
+def _cached_values(basis: Basis, s: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # a later call may want gradients
+        return basis.values(torch.tensor(s, dtype=torch.float64, device=device)).to(dtype)
