@@ -99,6 +99,16 @@ class Network(nn.Module):
         """Steps whose branch is exactly zero: every entry of the group ``== 0``."""
         return tuple(k for k in range(self.depth) if all(bool((p == 0).all()) for p in self.system.group(k)))
 
+    def control_energy(self) -> Tensor:
+        """Sum over the awake steps of h_k ||u_k||^2, by the table where u varies; sleeping steps have none. Scalar."""
+        system, table = self.system, self.table
+        nodes = list(zip(table.b, table.c, strict=True)) if system.varies_within_steps else [(1.0, 0.0)]
+        parts = [
+            self.grid.h[k] * b * p.square().sum()
+            for k in self.awake for b, c in nodes if b for p in system.control_at(k, c)
+        ]  # fmt: skip
+        return system.pace * torch.stack(parts).sum()
+
     def keep(self, steps: Sequence[int]) -> Network:
         """A new network with copies of these steps alone, each with its own h_k."""
         system = self.untied().system.subsystem(steps)

@@ -12,6 +12,7 @@ from node_oc.errors import ConfigError
 from node_oc.problem.cost import Cost, Distillation, SoftCrossEntropy, SquaredError
 from node_oc.trajectory.rollout import Trajectory
 from node_oc.trajectory.segments import Segmented
+from node_oc.trajectory.solution import Solution
 
 
 @dataclass(frozen=True)
@@ -94,11 +95,11 @@ class Problem:
         """s = 1/(1 + gamma T): an optimiser minimises s J, so that learning rates do not depend on N."""
         return 1.0 / (1.0 + self.stage_weight * sum(network.h))
 
-    def evaluate(self, trajectory: Trajectory | Segmented, target: Tensor) -> Objective:
+    def evaluate(self, trajectory: Trajectory | Segmented | Solution, target: Tensor) -> Objective:
         """J on one batch, from its trajectory.
 
         Args:
-            trajectory: the rollout of a batch of B samples, whole or in segments.
+            trajectory: the rollout of a batch of B samples, whole or in segments, or the solution of its ODE.
             target: class indices (B,) or regression targets (B, K).
         """
         network = trajectory.network
@@ -114,21 +115,10 @@ class Problem:
             running = terminal.detach().new_zeros(network.depth)
         smooth = terminal + self.stage_weight * running.sum()
         if self.energy and network.awake:
-            smooth = smooth + self.energy * _energy(network)
+            smooth = smooth + self.energy * trajectory.control_energy()
         h = running.new_tensor(network.grid.h) * network.system.pace
         price = self.group_price * (h * group_norms(network)).sum() if self.group_price else terminal.new_zeros(())
         return Objective(smooth, price, terminal, running / h)
-
-
-def _energy(network: Network) -> Tensor:
-    """Sum over the awake steps of h_k ||u_k||^2, by the table where u varies; a sleeping step's is zero in effect."""
-    system, table = network.system, network.table
-    nodes = list(zip(table.b, table.c, strict=True)) if system.varies_within_steps else [(1.0, 0.0)]
-    parts = [
-        network.grid.h[k] * b * p.square().sum()
-        for k in network.awake for b, c in nodes if b for p in system.control_at(k, c)
-    ]  # fmt: skip
-    return system.pace * torch.stack(parts).sum()
 
 
 def group_norms(network: Network) -> Tensor:

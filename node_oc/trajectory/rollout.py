@@ -88,6 +88,10 @@ class Trajectory:
             read.append(self.network.system.readout(stack.flatten(0, 1), k).unflatten(0, stack.shape[:2]))
         return read[0] if len(read) == 1 else torch.cat(read)
 
+    def control_energy(self) -> Tensor:
+        """Sum of h_k ||u_k||^2, see :meth:`Network.control_energy`. Scalar."""
+        return self.network.control_energy()
+
     def accumulate(self, cost: Callable[[Tensor], Tensor], leaves: Sequence[Tensor] = ()) -> tuple[Tensor, Tensor]:
         """A running cost: its value of every step k = 0..N-1, h_k times the batch mean, (N,); and that of the output.
 

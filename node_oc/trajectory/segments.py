@@ -51,6 +51,10 @@ class Segmented:
         self.bounds = list(pairwise(bounds))
         self._last: Tensor | None = None
 
+    def control_energy(self) -> Tensor:
+        """Sum of h_k ||u_k||^2, see :meth:`Network.control_energy`. Scalar."""
+        return self.network.control_energy()
+
     def accumulate(self, cost: Callable[[Tensor], Tensor], leaves: Sequence[Tensor] = ()) -> tuple[Tensor, Tensor]:
         """As :meth:`Trajectory.accumulate`; the readouts are handed over segment by segment."""
 

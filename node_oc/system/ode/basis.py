@@ -106,7 +106,11 @@ class Chebyshev(Basis):
 
 @dataclass(frozen=True)
 class Fourier(Basis):
-    """1, cos 2 pi s, sin 2 pi s, cos 4 pi s, ..: J odd; u has the period T."""
+    """1, cos 2 pi s, sin 2 pi s, cos 4 pi s, ..: u has the period T.
+
+    Raises:
+        ConfigError: an even J.
+    """
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -125,16 +129,16 @@ class Fourier(Basis):
 class Wavelet(Basis):
     """1, and a wavelet psi of PyWavelets on all of [0, 1], on its halves, quarters, ..: J = 1, 2, 4, 8, ..
 
-    Between the nodes of PyWavelets' table psi is interpolated linearly.
+    Between the nodes of PyWavelets' table psi is interpolated by cubics with a continuous slope (Catmull and Rom).
 
     Attributes:
-        name: as PyWavelets calls it: "db4", "sym5", "coif1", ..
+        name: as PyWavelets calls it: "db8", "sym5", "coif1", ..
 
     Raises:
         ConfigError: PyWavelets is not installed, or does not know the wavelet; a size that is no power of two.
     """
 
-    name: str = "db4"
+    name: str = "db8"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -150,8 +154,10 @@ class Wavelet(Basis):
             for m in range(2**level):  # the support of each covers its own part of [0, 1]
                 place = ((s * 2**level - m) * (len(table) - 1)).clamp(0, len(table) - 1)
                 left = place.floor().clamp(max=len(table) - 2)
-                i = left.long()
-                one.append(table[i] + (place - left) * (table[i + 1] - table[i]))
+                i, r = left.long(), place - left
+                before, a, b, after = (table[(i + j).clamp(0, len(table) - 1)] for j in (-1, 0, 1, 2))
+                one.append(a + r / 2 * (b - before + r * (2 * before - 5 * a + 4 * b - after
+                                                          + r * (3 * (a - b) + after - before))))  # fmt: skip
         return torch.stack(one)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from bisect import bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
@@ -136,7 +135,7 @@ class NeuralODE(System):
     def control_at(self, k: int, c: float | Tensor) -> list[Tensor]:
         a, b, end = self.times[k], self.times[k + 1], self.times[-1]
         if self.basis.constant:  # by the middle of the interval: at its ends u may jump
-            piece = bisect_right(self.basis.breaks, (a + b) / 2 / end)
+            piece = sum(place <= (a + b) / 2 / end for place in self.basis.breaks)
             return [coefficient[piece] for coefficient in self.coefficients]
         s = (a + c * (b - a)) / end
         like = self.coefficients[0]

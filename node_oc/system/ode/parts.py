@@ -13,7 +13,15 @@ from node_oc.errors import ConfigError, ShapeError
 
 
 class Pad(nn.Module):
-    """Inputs (B, features), then zeros: states (B, width)."""
+    """Inputs (B, features), then zeros: states (B, width).
+
+    Args:
+        features: number of inputs.
+        width: state size D.
+
+    Raises:
+        ShapeError: a state that is too narrow.
+    """
 
     def __init__(self, features: int, width: int) -> None:
         super().__init__()
@@ -26,7 +34,15 @@ class Pad(nn.Module):
 
 
 class Coordinates(nn.Module):
-    """The first entries of the state (.., width): readouts (.., outputs)."""
+    """The first entries of the state (.., width): readouts (.., outputs).
+
+    Args:
+        outputs: size K of a readout.
+        width: state size D.
+
+    Raises:
+        ShapeError: a state that is too narrow.
+    """
 
     def __init__(self, outputs: int, width: int) -> None:
         super().__init__()
