@@ -197,6 +197,7 @@ def captions(record: Record) -> dict[str, str]:
               if record["plane"] and record["plane"]["trajectories"] else "")  # fmt: skip
     told = {
         "trajectories": f"What the full network's readout decides after k layers{states}{missing}.",
+        "portrait": f"Where the field of a layer points, and the step that some samples take in it{_plane(record)}",
         "profile": "With a turnpike the curves of the full network settle early and then stay flat, train and test "
         "alike; the cropped network, healed, has to get as far within the layers it kept.",
         "comparison": "What the cut saves in layers, parameters, FLOPs and time, and what it costs in the metric, "
@@ -211,6 +212,19 @@ def captions(record: Record) -> dict[str, str]:
     if record.get("growth"):
         told = {name: _of_growth(words) for name, words in told.items()}
     return told
+
+
+def _plane(record: Record) -> str:
+    """How the caption of the phase portrait goes on: where the states should end, and what plane it is."""
+    part = record.get("portrait")
+    if not part:
+        return "."
+    told = ": with a turnpike they come to rest" + " on the minimisers of their class" * bool(part["sets"])
+    if part["plane"] == "state":
+        return f"{told}."
+    return (f"{told}. The states have more than two entries: this is the plane that the readout sees most of, with "
+            f"{number(100 * part['share'], 3)} % of their variance; the arrows are the field on the slice through the "
+            "mean state of that layer, projected.")  # fmt: skip
 
 
 def _of_growth(caption: str) -> str:
@@ -248,6 +262,7 @@ def write_report(record: Record, folder: str | Path, figures: Mapping[str, str |
     html = environment.from_string(source).render(
         record=record, columns=columns(record), rows=rows(record), answers=answers(record), pictures=pictures,
         neighbour=neighbour(record), effort=record.get("effort"), growth=record.get("growth"),
+        left_out=record.get("left_out") or {},
     )  # fmt: skip
     write_json(paths["json"], dict(record))
     write_atomic(paths["html"], html.encode("utf-8", "xmlcharrefreplace"))

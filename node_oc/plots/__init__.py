@@ -15,6 +15,7 @@ from node_oc.errors import ConfigError, StoreError
 from node_oc.plots.comparison import comparison
 from node_oc.plots.growth import growth
 from node_oc.plots.minimisers import minimisers
+from node_oc.plots.portrait import portrait
 from node_oc.plots.price_curve import price_curve
 from node_oc.plots.profile import profile
 from node_oc.plots.rivals import rivals
@@ -25,6 +26,7 @@ from node_oc.store import write_atomic
 FIGURES: dict[str, Draw] = {
     "growth": growth,
     "trajectories": trajectories,
+    "portrait": portrait,
     "profile": profile,
     "comparison": comparison,
     "price_curve": price_curve,
@@ -33,7 +35,7 @@ FIGURES: dict[str, Draw] = {
 """Every picture by its name, in the order in which a report shows them."""
 
 _NEEDS = {"trajectories": ("plane",), "price_curve": ("prices", "candidates"), "growth": ("growth",),
-          "minimisers": ("minimisers",)}  # fmt: skip
+          "minimisers": ("minimisers",), "portrait": ("portrait",)}  # fmt: skip
 DPI = 130
 
 
@@ -51,7 +53,7 @@ def draw(name: str, record: Record) -> Figure:
     if not applies(name, record):
         raise ConfigError(
             f"figure {name!r}", got="a record without its data", expected=" or ".join(_NEEDS[name]),
-            do="Leave this picture out; it needs two input features or two classes, or a search.",
+            do="Leave this picture out; it needs two features, two classes, states that are vectors, or a search.",
         )  # fmt: skip
     return FIGURES[name](record)
 

@@ -18,6 +18,7 @@ from node_oc.config import Config
 from node_oc.data.split import Part, Split
 from node_oc.diagnosis.diagnose import Diagnosis, diagnose
 from node_oc.diagnosis.loss import disagreement, outputs, sample_losses
+from node_oc.diagnosis.portrait import no_portrait, portrait
 from node_oc.discretization.network import Network
 from node_oc.inference import Model
 from node_oc.measuring import measure
@@ -60,6 +61,7 @@ def make_record(
         answer["sentence"] = f"On training data: {answer['sentence']}"
     losses = {key: sample_losses(network, split.test, split.task) for key, network in networks.items()}
     classify = split.task == "classification"
+    unseen = no_portrait(found.reference, split.test)
     cost = effort(found, work, training_updates(config.training, len(split.train)))
     record: dict[str, Any] = {
         "format": 1, "node_oc": __version__, "torch": torch.__version__, "threads": torch.get_num_threads(),
@@ -90,6 +92,8 @@ def make_record(
         "turnpike": {"found": bool(on_train.turnpike and on_train.turnpike.found), **answers["turnpike"]},
         **{name: answers[name] for name in ("decay", "counting", "dissipation")},
         "plane": _plane(found, problem, split) if classify and split.inputs == 2 else None,
+        "portrait": None if unseen else portrait(found.reference, trained, split.test).record(),
+        "left_out": {"portrait": unseen} if unseen else {},
         "minimisers": None, "parity": {}, "work": work, "effort": cost,
         "compilation": compilation(work), "files": {},
         "growth": found.growth and _growth(found.growth, training_updates(config.training, len(split.train))),
