@@ -39,7 +39,7 @@ _HOME = {
     "upper_limit": "diagnosis.certificate",
     "preserves_equilibria": "diagnosis.equilibria", "Preservation": "diagnosis.equilibria",
     "fixed_points": "diagnosis.fixed_points", "FixedPoints": "diagnosis.fixed_points",
-    "FixedPoint": "diagnosis.fixed_points",
+    "FixedPoint": "diagnosis.fixed_points", "portrait": "diagnosis.portrait", "Portrait": "diagnosis.portrait",
     "crop": "cropping", "deepen": "cropping", "measure": "measuring", "Measure": "measuring", "Model": "inference",
     "DepthSearch": "search.depth", "GrowthSearch": "search.grow", "Found": "search.found",
     "Protocol": "search.protocol",

@@ -222,7 +222,8 @@ def _plane(record: Record) -> str:
     told = ": with a turnpike they come to rest" + " on the minimisers of their class" * bool(part["sets"])
     if part["plane"] == "state":
         return f"{told}."
-    return (f"{told}. The states have more than two entries: this is the plane that the readout sees most of, with "
+    most = "the readout sees most of" if part["plane"] == "readout" else "they move in most"
+    return (f"{told}. The states have more than two entries: this is the plane that {most}, with "
             f"{number(100 * part['share'], 3)} % of their variance; the arrows are the field on the slice through the "
             "mean state of that layer, projected.")  # fmt: skip
 

@@ -78,6 +78,8 @@ def record(task: str = "classification", classes: int = 2, N: int = 20, M: int =
                         "sentence": "Strictly dissipative on these trajectories, least residual 0.0001 at layer 7."},
         "plane": _plane(rng, N, M) if two else None,
         "minimisers": _minimisers(rng) if two else None,
+        "portrait": _portrait(N) if two and N else None,
+        "left_out": {} if two else {"portrait": "The states are maps and not vectors: no plane shows their field."},
         "parity": {"onnx": {"1": 1.2e-7, "7": 2.4e-7, "256": 3.1e-7}},
         "work": [{"training": "reference", "updates": 3000, "seconds": 20.13, "layer_steps": 60000},
                  {"training": "price-0.03", "updates": 600, "seconds": 4.4, "layer_steps": 12000},
@@ -100,7 +102,7 @@ def three_classes() -> dict[str, Any]:
 def bare(task: str = "classification") -> dict[str, Any]:
     """Everything that may be null is null, and nothing was tried."""
     out = record(task)
-    out.update(plane=None, minimisers=None, prices=[], disagreement=None, parity={})
+    out.update(plane=None, minimisers=None, portrait=None, prices=[], disagreement=None, parity={})
     out["depth"].update(depth=20, selected=20, certified=None, entry_accuracy=None, entry_distance=None)
     for candidate in out["candidates"]:
         candidate["certificate"] = None
@@ -172,6 +174,26 @@ def _plane(rng: np.random.Generator, N: int, M: int) -> dict[str, Any]:
         "probability": [(1 / (1 + np.exp(-s))).tolist() for s in scores],
         "trajectories": paths.transpose(1, 0, 2).tolist(), "labels": label.tolist(), "coordinates": True,
         "gap": gap,
+    }  # fmt: skip
+
+
+def _portrait(N: int) -> dict[str, Any]:
+    """Fields exp(-k) (target - x) to the lines x_1 = -2 and x_1 = 2, at 6 of N layers."""
+    rng, side = np.random.default_rng(8), 9
+    layers = sorted({round(float(k)) for k in np.geomspace(1, N, min(6, N))})
+    label = np.arange(12) % 2
+    start = rng.standard_normal((12, 1, 2))
+    end = np.stack([4.0 * label - 2, 2 * rng.standard_normal(12)], 1)[:, None]
+    paths = end + (start - end) * np.exp(-np.arange(N + 1))[:, None]
+    spots = np.stack(np.meshgrid(np.linspace(-3, 3, side), np.linspace(-6, 6, side)), -1).reshape(-1, 2)
+    field = np.stack([np.where(spots[:, 0] > 0, 2, -2) - spots[:, 0], -0.1 * spots[:, 1]], 1)
+    arrows = [(math.exp(-(k - 1)) * field).tolist() for k in layers]
+    arrows[-1] = np.zeros_like(field).tolist()
+    return {
+        "plane": "readout", "share": 0.931, "x": [-3.0, 3.0], "y": [-6.0, 6.0], "side": side,
+        "layers": [k - 1 for k in layers], "t": [float(k - 1) for k in layers], "constant": False, "arrows": arrows,
+        "paths": paths.tolist(), "labels": label.tolist(), "units": True,
+        "sets": [{"label": c, "point": [4.0 * c - 2, 0.0], "direction": [0.0, 1.0]} for c in (0, 1)],
     }  # fmt: skip
 
 

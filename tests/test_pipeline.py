@@ -45,7 +45,8 @@ def test_a_run_leaves_report_pictures_and_a_model(whole: Path) -> None:
     names = {p.name for p in whole.iterdir()}
     assert {"report.json", "report.html", "cropped.safetensors", "cropped.json", "full.json", "config.toml"} <= names
     told = "growth" if pipeline.read_config(whole).search.way == "grow" else "price_curve"
-    assert {p.stem for p in whole.glob("*.png")} == {"trajectories", "profile", "comparison", told, "minimisers"}
+    drawn = {"trajectories", "portrait", "profile", "comparison", told, "minimisers"}
+    assert {p.stem for p in whole.glob("*.png")} == drawn
     record = json.loads((whole / "report.json").read_text())
     depth = record["depth"]["depth"]
     assert record["models"][1]["layers"] == depth == pipeline.read_network(whole, "cropped").depth

@@ -42,7 +42,7 @@ def drawn(name: str) -> Figure:
 
 
 def test_names() -> None:
-    assert list(FIGURES) == ["growth", "trajectories", "profile", "comparison", "price_curve", "minimisers"]
+    assert list(FIGURES) == ["growth", "trajectories", "portrait", "profile", "comparison", "price_curve", "minimisers"]
 
 
 CASES = [(kind, name) for kind, names in (

@@ -8,12 +8,14 @@ from node_oc.diagnosis.dissipativity import Dissipation, dissipation, nearness, 
 from node_oc.diagnosis.equilibria import Preservation, preserves_equilibria
 from node_oc.diagnosis.fixed_points import FixedPoint, FixedPoints, fixed_points
 from node_oc.diagnosis.loss import Budget, disagreement, outputs, sample_losses
+from node_oc.diagnosis.portrait import Portrait, no_portrait, portrait
 from node_oc.diagnosis.profile import Observation, Profile, observe, profile
 from node_oc.diagnosis.turnpike import Turnpike, entry_by_accuracy, turnpike
 
 __all__ = [
-    "Budget", "Certificate", "Control", "Counting", "Decay", "Diagnosis", "Dissipation", "FixedPoint", "FixedPoints",
-    "Level", "Observation", "Preservation", "Profile", "Turnpike", "certify", "control_costs", "counting", "cuts",
-    "decay", "diagnose", "disagreement", "dissipation", "entry_by_accuracy", "fixed_points", "nearness", "observe",
-    "outputs", "preserves_equilibria", "profile", "rotated_cost", "sample_losses", "turnpike", "upper_limit",
+    "Budget", "Certificate", "Control", "Counting", "Decay", "Diagnosis", "Dissipation", "FixedPoint",
+    "FixedPoints", "Level", "Observation", "Portrait", "Preservation", "Profile", "Turnpike", "certify",
+    "control_costs", "counting", "cuts", "decay", "diagnose", "disagreement", "dissipation", "entry_by_accuracy",
+    "fixed_points", "nearness", "no_portrait", "observe", "outputs", "portrait", "preserves_equilibria", "profile",
+    "rotated_cost", "sample_losses", "turnpike", "upper_limit",
 ]  # fmt: skip

@@ -14,7 +14,7 @@ from node_oc.discretization.grid import DepthGrid
 from node_oc.discretization.step import step
 from node_oc.discretization.tableau import Tableau
 from node_oc.errors import ConfigError
-from node_oc.system.base import System
+from node_oc.system.base import System, as_number
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def preserves_equilibria(
         table: how a step is taken.
         system: the controlled system; a control that is constant over a step if None.
         starts: states (n, ...) from which equilibria are searched, where the control varies within a step.
-        grid: step sizes; h_k = 1 if None.
+        grid: step sizes; those of the system if None.
         steps: layers k to test; every one with an identity skip if None.
         tolerance: absolute; a residual up to it is zero.
 
@@ -86,7 +86,7 @@ def preserves_equilibria(
     if starts is None:
         raise ConfigError("starts", got="none, for a control that varies within a step", expected="states (n, ...)",
                           do="Give states near which equilibria may lie, as those of a rollout.")  # fmt: skip
-    grid = grid or DepthGrid.uniform(system.depth)
+    grid = grid or DepthGrid(system.h)
     chosen = [k for k in range(system.depth) if system.is_identity(k)] if steps is None else list(steps)
     found, residual, field, worst = 0, 0.0, 0.0, -1
     for k in chosen:
@@ -101,7 +101,8 @@ def preserves_equilibria(
         if not len(rest):
             continue
         with torch.no_grad():
-            moved = (step(exact, table, k, rest, grid.h[k])[0] - rest).flatten(1).norm(dim=1) / grid.h[k]
+            moved = (step(exact, table, k, rest, grid.h[k])[0] - rest).flatten(1).norm(dim=1)
+            moved = moved / (as_number(exact.pace) * grid.h[k])
         if worst < 0 or float(moved.max()) > residual:
             residual, worst = float(moved.max()), k
         field = max(field, float(field_at_nodes(exact, table, k, rest).max()))

@@ -13,7 +13,7 @@ from node_oc.diagnosis.roots import Map, jacobian, roots, scan
 from node_oc.discretization.step import step
 from node_oc.discretization.tableau import Tableau
 from node_oc.errors import ConfigError, ShapeError
-from node_oc.system.base import System
+from node_oc.system.base import System, as_number
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def fixed_points(
         system: its branches must take every sample for itself; it is not changed.
         table: how the step is taken.
         k: layer index 0..N-1.
-        h: step size h_k, in units of time.
+        h: step size h_k, in units of time; times the pace of the system where its horizon was trained.
         starts: states (n, ...) from which to search; flattened, D entries make a D x D Jacobian.
         interval: in one dimension, what is scanned beside; from the least to the largest start if None.
         cells: of the scan.
@@ -92,19 +92,19 @@ def fixed_points(
     if not (math.isfinite(h) and h > 0):
         raise ConfigError(f"step size h_{k}", got=h, expected="a positive number", do="Give h_k of the grid.")
     system, starts = prepared(system, k, starts)
-    shape, flat = starts.shape[1:], starts.flatten(1)
+    shape, flat, time = starts.shape[1:], starts.flatten(1), as_number(system.pace) * h
     if interval is not None and flat.shape[1] > 1:
         raise ConfigError("interval", got=f"one, for a state of {flat.shape[1]} entries", expected="a state of one",
                           do="Leave it out; give more starts.")  # fmt: skip
 
     def excess(x: Tensor) -> Tensor:
-        return ((step(system, table, k, x.unflatten(1, shape), h)[0].flatten(1)) - x) / h
+        return (step(system, table, k, x.unflatten(1, shape), h)[0].flatten(1) - x) / time
 
     if flat.shape[1] == 1:
         low, high = interval or (float(flat.min()), float(flat.max()))
         if low < high:
             flat = torch.cat([flat, scan(excess, low, high, cells)])
-    points = tuple(_point(system, table, k, h, excess, x, shape, tolerance) for x in roots(excess, flat, tolerance))
+    points = tuple(_point(system, table, k, time, excess, x, shape, tolerance) for x in roots(excess, flat, tolerance))
     return FixedPoints(points, _sentence(table, k, h, points, len(starts)))
 
 
@@ -137,10 +137,10 @@ def field_at_nodes(system: System, table: Tableau, k: int, x: Tensor) -> Tensor:
 
 
 def _point(
-    system: System, table: Tableau, k: int, h: float, excess: Map, x: Tensor, shape: torch.Size, tolerance: float
+    system: System, table: Tableau, k: int, time: float, excess: Map, x: Tensor, shape: torch.Size, tolerance: float
 ) -> FixedPoint:
     slope = jacobian(excess, x)[1]
-    moved = torch.linalg.eigvals(torch.eye(len(x), dtype=x.dtype) + h * slope).abs().max()
+    moved = torch.linalg.eigvals(torch.eye(len(x), dtype=x.dtype) + time * slope).abs().max()
     state = x.unflatten(0, shape)
     field = float(field_at_nodes(system, table, k, state[None]))
     least = float(torch.linalg.svdvals(slope)[-1])

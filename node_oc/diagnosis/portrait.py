@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from typing import Any, Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from node_oc.data.split import Part
-from node_oc.diagnosis.plane import principal_plane, row_space
+from node_oc.diagnosis.plane import principal_plane, readout, row_space
 from node_oc.discretization.network import Network
 from node_oc.errors import ShapeError
 from node_oc.problem.cost import SoftCrossEntropy
@@ -24,7 +25,7 @@ SIDE = 17  # arrows a side
 UNEQUAL = 2.5  # longer by this factor, a direction gets a scale of its own
 DIGITS = 5  # significant, of what is kept
 
-Plane = Literal["state", "readout"]
+Plane = Literal["state", "readout", "states"]
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,13 @@ class Portrait:
     Attributes:
         plane: "state" where the state has two entries: the coordinates are its entries, nothing is projected.
             "readout": coordinates from the mean state along two orthonormal directions, see :func:`portrait`.
+            "states": likewise, but the readout is not affine, and they are the principal ones of the states.
         share: of the variance of the states (all layers) that the plane shows, 0 to 1.
         x: left and right end of the picture.
         y: lower and upper end; as far apart, unless the states spread much more one way than the other.
         side: arrows a side; they stand at equal distances from end to end, row by row from below.
         layers: the steps k whose field is shown; one alone where all steps have the same field.
-        t: the times t_k of these layers.
+        t: the times t_k of these layers, a trained horizon counted.
         constant: whether every step has the same field.
         arrows: F_k in the plane, one list of (2,) for each of the layers, in units of the state per unit of time.
         paths: (samples, N + 1, 2), the states x_0..x_N of some samples.
@@ -138,9 +140,10 @@ def portrait(network: Network, problem: Problem, part: Part) -> Portrait:
         off = centre - origin
         slice_ = origin + spots @ basis.T + off - basis @ (basis.T @ off)
         arrows.append(network.system.branch_at(k, 0.0, slice_.to(anchor)).double().cpu() @ basis)
-    t = network.grid.t
+    t = (0.0, *accumulate(network.h))
+    kind: Plane = "state" if len(origin) == 2 else "states" if readout(network) is None else "readout"
     return Portrait(
-        "state" if len(origin) == 2 else "readout", share, window[0], window[1], SIDE, layers,
+        kind, share, window[0], window[1], SIDE, layers,
         tuple(t[k] for k in layers), constant, [_short(one) for one in arrows], _short(paths), labels, sets,
         all(t[k] == k for k in range(len(t))),
     )  # fmt: skip
@@ -162,13 +165,14 @@ def _sets(
 ) -> tuple[MinimiserSet, ...]:
     """X*_c = {x: P(C x + b - log q_c) = 0}, projected; none where the cost or the rank of P C gives none."""
     cost = problem.stage
-    if not isinstance(cost, SoftCrossEntropy):
+    read = readout(network)
+    if not isinstance(cost, SoftCrossEntropy) or read is None:
         return ()
-    weight, bias = (part.double().cpu() for part in network.system.affine_readout())
+    weight = read[0]
     rows = row_space(weight - weight.mean(0))
     if rows.shape[1] < cost.classes - 1:
         return ()
-    nearest = cost.project(origin.expand(len(labels), -1), torch.tensor(labels), (weight, bias))
+    nearest = cost.project(origin.expand(len(labels), -1), torch.tensor(labels), read)
     along = torch.linalg.eigh(basis.T @ (basis - rows @ (rows.T @ basis)))  # what of the plane lies in the set
     line = bool(along.eigenvalues[1] > 1e-6)
     forward = along.eigenvectors[:, 1]
@@ -200,7 +204,7 @@ def _window(points: Tensor, sets: tuple[MinimiserSet, ...]) -> tuple[tuple[float
 def _layers(network: Network, states: Tensor) -> tuple[tuple[int, ...], bool]:
     """The steps whose field is shown, denser at the beginning, and whether all steps have the same field."""
     awake = network.awake
-    nodes = (0.0, 0.5) if network.system.varies_within_steps else (0.0,)
+    nodes = sorted(set(network.table.c)) if network.system.varies_within_steps else [0.0]
     at = states[:: max(1, len(states) - 1), :8].flatten(0, 1).to(next(network.parameters(), states))
     fields = [network.system.branch_at(k, c, at) for k in awake for c in nodes]
     if len(fields) > 1 and all(torch.equal(field, fields[0]) for field in fields):

@@ -8,13 +8,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
-from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.colors import LinearSegmentedColormap, Normalize, PowerNorm
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
 from node_oc.plots.style import FAINT, INK, MUTED, NETWORKS, Array, Record, class_colour, figure, styled, text
 
-SPEED = LinearSegmentedColormap.from_list("speed", ["#e6e9ee", INK])  # of arrows; white paper is not on it
+SPEED = LinearSegmentedColormap.from_list("speed", ["#dfe3e9", INK])  # of arrows; white paper is not on it
 ARROW = 0.8  # of the distance between two arrows
 NAMED = 10  # classes in the legend; their colours repeat after that
 
@@ -30,7 +30,7 @@ def portrait(record: Record) -> Figure:
     """
     part, name = record["portrait"], text(record["name"])
     speeds = np.hypot(*np.moveaxis(np.array(part["arrows"], dtype=float), -1, 0))
-    norm = Normalize(0, float(np.percentile(speeds[np.isfinite(speeds)], 99)) or 1.0)
+    norm = PowerNorm(0.5, 0, float(np.percentile(speeds[np.isfinite(speeds)], 99)) or 1.0)
     title = f"{name}: where the field points, and where the states go"
     if part["constant"] or len(part["layers"]) == 1:
         fig = figure(8.4, 7.0, title)
@@ -87,7 +87,7 @@ def _names(ax: Axes, part: Record) -> None:
         ax.set(xlabel="first entry of the state", ylabel="second entry of the state")
     else:
         seen = f"{100 * part['share']:.3g} % of the variance of the states is in this plane"
-        ax.set(xlabel=f"first principal direction of the readout, from the mean state\n{seen}",
+        ax.set(xlabel=f"first principal direction of the {part['plane']}, from the mean state\n{seen}",
                ylabel="second direction, from the mean state")  # fmt: skip
 
 

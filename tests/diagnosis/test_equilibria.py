@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.polynomial import Polynomial
-from systems import Field, Projecting, randn
+from systems import Field, Projecting, randn, stir_
 from torch import Tensor
 
 from node_oc.diagnosis.equilibria import preserves_equilibria, resting_stages
@@ -18,6 +18,7 @@ from node_oc.discretization import EULER, HEUN, MIDPOINT, RK4, TABLEAUS, DepthGr
 from node_oc.discretization.step import step
 from node_oc.errors import ConfigError, ShapeError
 from node_oc.system import DenseSystem
+from node_oc.system.ode import DenseVectorField, Fourier, NeuralODE
 
 TABLES = (EULER, MIDPOINT, HEUN, RK4)
 X = Polynomial([0.0, 1.0])
@@ -179,6 +180,16 @@ def test_far_away_a_bounded_field_looks_solved_and_is_left_out() -> None:
     assert all(p.field < 1e-10 and not p.spurious and p.isolated for p in found.points)
 
 
+def test_a_trained_horizon_makes_steps_longer() -> None:
+    class Twice(Field):
+        pace = 2.0
+
+    system = Twice(lambda x: x * (1 - x), 1).double()
+    found = fixed_points(system, MIDPOINT, 0, 0.4, torch.linspace(-1, 4, 6)[:, None])
+    np.testing.assert_allclose(at(found), [0, 1, 2.5, 3.5], atol=1e-9)
+    assert found.points[1].radius == pytest.approx(abs(1 - 0.8 + 0.32))
+
+
 def test_what_cannot_be_searched() -> None:
     with pytest.raises(ConfigError, match="h_0"):
         fixed_points(logistic(), EULER, 0, 0.0, torch.zeros(1, 1))
@@ -274,6 +285,26 @@ def test_an_equilibrium_that_stays_is_kept_by_test(table: Tableau) -> None:
 
 def test_euler_sees_the_first_node_alone() -> None:
     assert preserves_equilibria(EULER, Moving(0.8), torch.tensor([[3.0]]), grid=GRID).preserved
+
+
+def test_a_neural_ode_whose_control_is_a_function_of_time() -> None:
+    field = DenseVectorField(2, 6, generator=torch.Generator().manual_seed(2))
+    still = NeuralODE(field, steps=2, horizon=2.0)
+    assert preserves_equilibria(RK4, still).by == "table"
+    ode = NeuralODE(field, steps=2, horizon=2.0, basis=Fourier(3))
+    starts = randn(20, 2)
+    same = preserves_equilibria(RK4, ode, starts)  # but for their start, its coefficients are zero
+    assert same.preserved
+    assert same.equilibria > 0
+    stir_(ode)
+    answer = preserves_equilibria(RK4, ode, starts)
+    assert answer.preserved is False
+    assert answer.residual is not None
+    assert answer.residual > 0.01
+    # With controls of its own in every stage, taken from u(t), the residual network answers the same.
+    assert preserves_equilibria(RK4, ode.unroll(nodes=(0.0, 0.5, 1.0)), starts).residual == pytest.approx(
+        answer.residual
+    )
 
 
 def test_no_equilibrium_is_no_answer() -> None:
