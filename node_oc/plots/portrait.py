@@ -43,7 +43,7 @@ def portrait(record: Record) -> Figure:
         _scale(fig, [ax], norm, part)
         fig.legend(handles=_legend(record), loc="outside lower center", ncols=4, handletextpad=0.4)
         return fig
-    columns = 2 if len(part["layers"]) in (2, 4) else 3
+    columns = 2 if len(part["layers"]) <= 4 else 3
     rows = math.ceil(len(part["layers"]) / columns)
     height = max(5.2, 2.75 * rows)
     fig = figure(height + 0.4 + 2.6 * columns + 0.9, height + 0.9, title)
