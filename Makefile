@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types docs kill bench clean
+.PHONY: help demo test check lint types docs kill long bench clean
 .DELETE_ON_ERROR:
 
 help:  ## Show this list.
@@ -48,6 +48,9 @@ docs: $(VENV)/.done  ## Build the documentation into site/, warnings are errors.
 
 kill: $(VENV)/.done  ## Kill runs at random moments and resume them: same bits? Takes minutes.
 	$(BIN)/python -m experiments.kill
+
+long: $(VENV)/.done  ## Run the tests that take minutes: gradients of every solver, method and control.
+	$(BIN)/python -m pytest -m long -n auto
 
 bench: $(VENV)/.runtime  ## Time a training step beside its peers, two minutes; their environments first (3.8 GB).
 	$(BIN)/python -m benchmarks.training_step --quick

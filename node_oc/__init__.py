@@ -33,6 +33,7 @@ _HOME = {
     "costate_sweep": "problem.costate", "Costates": "problem.costate",
     "look": "problem.waking", "Look": "problem.waking",
     "hamiltonians": "problem.hamiltonian", "Hamiltonians": "problem.hamiltonian",
+    "check_gradients": "problem.gradients", "GradientCheck": "problem.gradients",
     "fit": "training.loop", "Plan": "training.loop", "sparsify": "training.active", "heal": "training.heal",
     "diagnose": "diagnosis.diagnose", "Diagnosis": "diagnosis.diagnose",
     "Certificate": "diagnosis.certificate", "certify": "diagnosis.certificate",

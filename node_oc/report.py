@@ -182,6 +182,8 @@ def answers(record: Record) -> list[tuple[str, str]]:
         out.append(("Disagreement", f"{points(other)} of the test samples get another class than from the {full}."))
     if compiled := record.get("compilation"):
         out.append(("Compilation", compiled["sentence"]))
+    if solver := record.get("solver"):
+        out.append(("Solver", solver["sentence"]))
     for kind, errors in record["parity"].items():
         worst = max((value for value in errors.values()), default=None)
         out.append((f"{kind.upper()} parity", f"largest difference {number(worst, 2)} of the largest output, "
@@ -197,6 +199,8 @@ def captions(record: Record) -> dict[str, str]:
               if record["plane"] and record["plane"]["trajectories"] else "")  # fmt: skip
     told = {
         "trajectories": f"What the full network's readout decides after k layers{states}{missing}.",
+        "evaluations": "How often the adaptive solver evaluated the field in one update; where it rises, the field "
+        "has become harder to solve.",
         "portrait": f"Where the field of a layer points, and the step that some samples take in it{_plane(record)}",
         "profile": "With a turnpike the curves of the full network settle early and then stay flat, train and test "
         "alike; the cropped network, healed, has to get as far within the layers it kept.",

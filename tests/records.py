@@ -89,6 +89,14 @@ def record(task: str = "classification", classes: int = 2, N: int = 20, M: int =
     }  # fmt: skip
 
 
+def adaptive(trainings: int = 2) -> dict[str, Any]:
+    """Trained through an adaptive solver."""
+    curves = [{"training": f"price-{i}", "epoch": [0.5 * e for e in range(1, 9)],
+               "evaluations": [56 + 14 * i + (e > 4) * 12 for e in range(8)]} for i in range(trainings)]  # fmt: skip
+    return {**record(), "solver": {"evaluations": 9000, "accepted": 700, "rejected": 30, "table_error": 0.01,
+                                   "curves": curves, "sentence": "9,000 evaluations of the field."}}  # fmt: skip
+
+
 def three_classes() -> dict[str, Any]:
     """Two features and three classes: the plane, but no pair of minimiser sets."""
     out = record()

@@ -13,7 +13,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from records import bare, record, three_classes
+from records import adaptive, bare, record, three_classes
 
 from node_oc.errors import ConfigError, StoreError
 from node_oc.plots import FIGURES, applies, draw, draw_all
@@ -42,7 +42,8 @@ def drawn(name: str) -> Figure:
 
 
 def test_names() -> None:
-    assert list(FIGURES) == ["growth", "trajectories", "portrait", "profile", "comparison", "price_curve", "minimisers"]
+    assert list(FIGURES) == ["growth", "trajectories", "portrait", "profile", "comparison", "price_curve", "minimisers",
+                             "evaluations"]  # fmt: skip
 
 
 CASES = [(kind, name) for kind, names in (
@@ -62,9 +63,9 @@ def test_every_kind_of_record_is_drawn_without_a_warning(kind: str, name: str) -
 
 
 def test_what_applies() -> None:
-    assert [name for name in FIGURES if not applies(name, record())] == ["growth"]
+    assert [name for name in FIGURES if not applies(name, record())] == ["growth", "evaluations"]
     assert [name for name in FIGURES if applies(name, record(classes=10))] == ["profile", "comparison", "price_curve"]
-    assert [name for name in FIGURES if not applies(name, three_classes())] == ["growth", "minimisers"]
+    assert [name for name in FIGURES if not applies(name, three_classes())] == ["growth", "minimisers", "evaluations"]
     nothing = {**bare(), "candidates": []}
     assert not applies("price_curve", nothing)
     with pytest.raises(ConfigError, match="price_curve"):
@@ -73,12 +74,27 @@ def test_what_applies() -> None:
         applies("trajektories", nothing)
 
 
+@pytest.mark.parametrize("trainings", [1, 2, 9])
+def test_evaluations_shows_every_training(trainings: int) -> None:
+    out = adaptive(trainings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fig = draw("evaluations", out)
+        fig.draw_without_rendering()
+    lines = fig.axes[0].lines[::-1]
+    for line, curve in zip(lines, out["solver"]["curves"], strict=True):
+        assert list(line.get_ydata()) == curve["evaluations"]
+        assert list(line.get_xdata()) == curve["epoch"]
+    named = [text.get_text() for text in fig.axes[0].get_legend().get_texts()]
+    assert named == [f"price-{i}" for i in range(min(5, trainings))] + ["other trainings"] * (trainings > 5)
+
+
 def test_files(tmp_path: Path) -> None:
     before = dict(matplotlib.rcParams)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         paths = draw_all(record(), tmp_path / "new")
-    assert paths == {name: tmp_path / "new" / f"{name}.png" for name in FIGURES if name != "growth"}
+    assert paths == {name: tmp_path / "new" / f"{name}.png" for name in FIGURES if applies(name, record())}
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths.values())
     assert dict(matplotlib.rcParams) == before
     with pytest.raises(StoreError):

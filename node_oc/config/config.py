@@ -59,6 +59,13 @@ class Config(BaseModel):
         rules = [  # (broken, key, got, expected, do)
             (self.training.compile and self.training.gradient_checkpointing, "training.gradient_checkpointing", True,
              "one of compile and gradient_checkpointing", "Leave one out: a compiler plans memory itself."),
+            (self.training.compile and self.training.solver != "table", "training.compile",
+             f"true with training.solver={self.training.solver}", "a table", "Leave one out: its steps are not known "
+             "before it takes them."),
+            (self.training.adjoint and self.training.solver == "table", "training.adjoint", "true with a table",
+             "an adaptive solver", "Set training.solver=dopri5, or leave it out."),
+            (self.training.adjoint and self.training.gradient_checkpointing, "training.adjoint",
+             "true with gradient_checkpointing", "one of the two", "Leave one out."),
             (files and data.path is None, "data.path", f"none {given}", "a file or folder", "Set data.path."),
             (not files and data.path is not None, "data.path", f"{data.path!r} {given}", "no path",
              'Set data.source to "table" or "idx", or empty the path with data.path=.'),

@@ -90,6 +90,11 @@ class TrainingSection(Section):
     gradient_checkpointing: bool = Field(
         default=False,
         description="compute states again on the way back: memory like sqrt(N), one more pass; not with compile")
+    solver: Literal["table", "dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun"] = Field(
+        default="table", description="the system's table, or an adaptive solver between the points of its grid")
+    tolerance: float = Field(default=1e-6, gt=0, description="rtol and atol of an adaptive solver")
+    adjoint: bool = Field(
+        default=False, description="adaptive solver: gradient by the continuous adjoint; see check_gradients first")
     checkpoint_seconds: float = Field(default=10.0, ge=0, description="least seconds between checkpoints")
 
 

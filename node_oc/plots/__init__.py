@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from node_oc.errors import ConfigError, StoreError
 from node_oc.plots.comparison import comparison
+from node_oc.plots.evaluations import evaluations
 from node_oc.plots.growth import growth
 from node_oc.plots.minimisers import minimisers
 from node_oc.plots.portrait import portrait
@@ -31,11 +32,13 @@ FIGURES: dict[str, Draw] = {
     "comparison": comparison,
     "price_curve": price_curve,
     "minimisers": minimisers,
+    "evaluations": evaluations,
 }
 """Every picture by its name, in the order in which a report shows them."""
 
 _NEEDS = {"trajectories": ("plane",), "price_curve": ("prices", "candidates"), "growth": ("growth",),
-          "minimisers": ("minimisers",), "portrait": ("portrait",)}  # fmt: skip
+          "minimisers": ("minimisers",), "portrait": ("portrait",),
+          "evaluations": ("solver",)}  # fmt: skip
 DPI = 130
 
 
@@ -53,7 +56,7 @@ def draw(name: str, record: Record) -> Figure:
     if not applies(name, record):
         raise ConfigError(
             f"figure {name!r}", got="a record without its data", expected=" or ".join(_NEEDS[name]),
-            do="Leave this picture out; it needs two features, two classes, states that are vectors, or a search.",
+            do="Leave it out; it needs two features, two classes, vectors as states, a search or an adaptive solver.",
         )  # fmt: skip
     return FIGURES[name](record)
 

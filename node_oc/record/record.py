@@ -26,9 +26,11 @@ from node_oc.problem.cost import SoftCrossEntropy
 from node_oc.problem.ocp import Problem
 from node_oc.problem.waking import Look
 from node_oc.record.compilation import compilation
+from node_oc.record.solver import solver, table_error
 from node_oc.record.verdict import effort, neighbour, verdict
 from node_oc.search import Candidate, Found, Growth
-from node_oc.training.batches import training_updates
+from node_oc.training.batches import batches_per_epoch, training_updates
+from node_oc.training.objective import solver_of
 from node_oc.trajectory.rollout import rollout
 
 GRID = 80  # points a side of a decision picture
@@ -63,6 +65,8 @@ def make_record(
     classify = split.task == "classification"
     unseen = no_portrait(found.reference, split.test)
     cost = effort(found, work, training_updates(config.training, len(split.train)))
+    adaptive = solver_of(config.training)
+    apart = table_error(found.network, split.test.x[:256], adaptive) if adaptive else None
     record: dict[str, Any] = {
         "format": 1, "node_oc": __version__, "torch": torch.__version__, "threads": torch.get_num_threads(),
         "name": name,
@@ -96,6 +100,8 @@ def make_record(
         "left_out": {"portrait": unseen} if unseen else {},
         "minimisers": None, "parity": {}, "work": work, "effort": cost,
         "compilation": compilation(work), "files": {},
+        "solver": solver(work, batches_per_epoch(len(split.train), config.training.batch), apart,
+                         config.system.table),
         "growth": found.growth and _growth(found.growth, training_updates(config.training, len(split.train))),
     }  # fmt: skip
     if classify and split.outputs == 2 and isinstance(problem.stage, SoftCrossEntropy):

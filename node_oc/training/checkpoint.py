@@ -81,7 +81,7 @@ class TrainingFolder:
 
 
 def training_work(folder: Path) -> list[dict[str, Any]]:
-    """Updates, layer-steps, seconds and compilation of every training below a folder, in the order in which they ended.
+    """Updates, layer-steps, seconds, compilation and solver of every training in a folder, in the order of their ends.
 
     Read from the checkpoints, so that a resumed run counts what was done before it was interrupted.
     """
@@ -90,9 +90,17 @@ def training_work(folder: Path) -> list[dict[str, Any]]:
         tensors, meta = store.load(file)
         state = store.unflatten(tensors, meta["state"])
         steps = state["update"] * len(state["spec"]["awake"])
+        solver = dict(zip(("evaluations", "accepted", "rejected"), state["method"]["solver"], strict=True))
         work.append({"training": file.parent.name, "updates": state["update"], "layer_steps": steps,
-                     "seconds": state["seconds"], "compilation": state["compilation"]})  # fmt: skip
+                     "seconds": state["seconds"], "compilation": state["compilation"], "solver": solver,
+                     "evaluations": _evaluations(file.with_name(HISTORY))})  # fmt: skip
     return work
+
+
+def _evaluations(history: Path) -> list[list[int]]:
+    """[update, evaluations of the field in it] of an adaptive solver, from a history; empty with a table."""
+    lines = [json.loads(line) for line in history.read_text().splitlines()] if history.exists() else []
+    return [[line["update"], line["evaluations"]] for line in lines if line.get("evaluations")]
 
 
 def read_weights(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import torch
@@ -16,19 +16,26 @@ from node_oc.discretization.network import Network
 from node_oc.errors import ConfigError
 from node_oc.problem.ocp import Problem
 from node_oc.problem.optimality import as_column, group_squares, shrink_
-from node_oc.training.objective import Compilation, Scaled, compiled
+from node_oc.training.objective import Compilation, Scaled, compiled, solver_of
 from node_oc.trajectory.segments import cuts_of
+from node_oc.trajectory.solution import Statistics
 
 
 @dataclass(frozen=True)
 class Info:
-    """What is observed of one update: J, its terminal part, gradient norm, learning rate, computed steps."""
+    """What is observed of one update: J, its terminal part, gradient norm, learning rate, computed steps.
+
+    Of an adaptive solver also what it did: evaluations of the field, steps accepted and rejected; 0 with a table.
+    """
 
     objective: float
     terminal: float
     gradient_norm: float
     learning_rate: float
     awake_steps: int
+    evaluations: int = 0
+    accepted: int = 0
+    rejected: int = 0
 
 
 class GroupAdam(torch.optim.Optimizer):
@@ -88,6 +95,7 @@ class Method:
         fabric: devices, precision and distribution.
 
     Attributes:
+        total: what an adaptive solver did in all updates so far.
         compilation: what ``options.compile`` cost and gained, from the first step on.
     """
 
@@ -110,15 +118,17 @@ class Method:
         self.network, self.options, self.steps, self.cosine = network, options, steps, cosine
         self.fabric = fabric
         self.running_norm = math.nan
+        self.total = Statistics()
         params = awake_parameters(network)
         trained = set(params)
         for p in network.parameters():
             p.requires_grad_(p in trained)
-        cuts = cuts_of(network) if options.gradient_checkpointing else None
+        solver = solver_of(options)
+        cuts = cuts_of(network) if options.gradient_checkpointing and solver is None else None
         self.controls = Controls(network, cuts or ())
         # A distribution library looks for gradients in the network's own parameters.
         stacked = self.controls if fabric.world_size == 1 else None
-        self.objective = Scaled(network, problem, stacked, cuts)
+        self.objective = Scaled(network, problem, stacked, cuts, solver)
         self.module: Any = self.objective if options.compile else fabric.setup_module(self.objective)
         self.compilation: Compilation | None = None  # made at the first step: it wants a batch
         blocks: list[dict[str, Any]] = []
@@ -167,7 +177,9 @@ class Method:
         for optimizer in self.optimizers:
             optimizer.zero_grad()
         awake = len(self.network.awake)
-        return Info(float(total), float(terminal), norm, lr, awake)
+        did = self.objective.statistics or Statistics()
+        self.total = Statistics(*map(sum, zip(astuple(self.total), astuple(did), strict=True)))
+        return Info(float(total), float(terminal), norm, lr, awake, *astuple(did))
 
     def _clip(self, gradients: list[Tensor], norm: float) -> None:
         if not self.options.clip:
@@ -188,11 +200,13 @@ class Method:
         """What an uninterrupted run carries from one update to the next, as a tree of tensors and numbers."""
         return {
             "running_norm": self.running_norm,
+            "solver": list(astuple(self.total)),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
 
     def load(self, state: dict[str, Any]) -> None:
         """Continue from :meth:`state`."""
         self.running_norm = state["running_norm"]
+        self.total = Statistics(*state["solver"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)

@@ -10,14 +10,26 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from node_oc.config import TrainingSection
 from node_oc.discretization.controls import Controls
 from node_oc.discretization.network import Network
 from node_oc.errors import ConfigError
 from node_oc.problem.ocp import Problem
 from node_oc.trajectory.rollout import rollout
 from node_oc.trajectory.segments import Segmented
+from node_oc.trajectory.solution import Gradient, Solution, Solver, Statistics
 
 REPEATS = 10  # calls of which the median is a step's time
+
+
+def solver_of(options: TrainingSection) -> Solver | None:
+    """The adaptive solver that the options ask for; None for the table."""
+    if options.solver == "table":
+        return None
+    gradient: Gradient = (
+        "adjoint" if options.adjoint else "checkpoint" if options.gradient_checkpointing else "backprop"
+    )
+    return Solver(options.solver, options.tolerance, options.tolerance, gradient)
 
 
 class Scaled(nn.Module):
@@ -28,23 +40,41 @@ class Scaled(nn.Module):
         problem: what is minimised.
         controls: where the gradients of the analytic path go; the network's parameters if None.
         cuts: where the rollout is cut into segments to save memory; in one piece if None.
+        solver: what solves the ODE between the points of the grid; the table steps over it if None.
+
+    Attributes:
+        statistics: what the solver did for the last batch; None with a table.
     """
 
     def __init__(
-        self, network: Network, problem: Problem, controls: Controls | None, cuts: tuple[int, ...] | None
+        self,
+        network: Network,
+        problem: Problem,
+        controls: Controls | None,
+        cuts: tuple[int, ...] | None,
+        solver: Solver | None = None,
     ) -> None:
         super().__init__()
         self.network, self.problem, self.controls, self.cuts = network, problem, controls, cuts
-        self.scale = problem.scale(network)
+        self.solver = solver
+        self.statistics: Statistics | None = None
 
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """s J less its price, J, and its terminal cost; the last two without gradient."""
-        if self.cuts is None:
+        if self.solver is not None:
+            solution = Solution(self.network, x, self.solver)
+            self.statistics = solution.statistics
+            objective = self.problem.evaluate(solution, y)
+        elif self.cuts is None:
             objective = self.problem.evaluate(rollout(self.network, x, controls=self.controls), y)
         else:
             segmented = Segmented(self.network, x, self.cuts, controls=self.controls)
             objective = self.problem.evaluate(segmented, y)
-        return self.scale * objective.smooth, objective.total.detach(), objective.terminal.detach()
+        return (
+            self.problem.scale(self.network) * objective.smooth,
+            objective.total.detach(),
+            objective.terminal.detach(),
+        )
 
 
 class Unstacked(nn.Module):

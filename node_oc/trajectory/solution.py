@@ -80,7 +80,8 @@ class Solution:
         statistics: what the solver has done so far; the continuous adjoint adds to it on the way back.
 
     Raises:
-        ConfigError: dropout or batch norm in training mode: no ODE.
+        ConfigError: dropout or batch norm in training mode: no ODE. When it is solved: tolerances that the state's
+            precision cannot meet.
         ShapeError: an awake step whose skip is not the identity.
     """
 
@@ -130,6 +131,7 @@ class Solution:
     def _solve(self, cost: Callable[[Tensor], Tensor] | None, leaves: Sequence[Tensor]) -> Tensor:
         network, system = self.network, self.network.system
         states = [system.lift(self.x)]
+        _check_tolerance(self.solver, states[0].dtype)
         runnings: list[Tensor] = []
         energies: list[Tensor] = []
         for k in range(network.depth):
@@ -200,7 +202,7 @@ class _Field(nn.Module):
         system, x, c = self.network.system, state[0], tau / self.network.grid.h[self.k]
         rates = [system.branch_at(self.k, c, x)]
         if self.cost is not None:
-            rates.append(self.cost(system.readout(x, self.k)[None])[0])
+            rates.append(self.cost(system.readout(x, self.k)[None])[0].to(x.dtype))
         if system.varies_within_steps:
             rates.append(torch.stack([p.square().sum() for p in system.control_at(self.k, c)]).sum()[None])
         return tuple(system.pace * rate for rate in rates)
@@ -237,14 +239,24 @@ class _Field(nn.Module):
         )  # fmt: skip
 
 
+@torch.no_grad()  # steps are chosen, not differentiated
 def _largest(state: tuple[Tensor, ...]) -> Tensor:
     """Root mean squares of the parts, the largest: an error in one of them is not averaged away by the others."""
     return torch.stack([part.abs().square().mean().sqrt() for part in state if part.numel()]).max()
 
 
+@torch.no_grad()
 def _of_state(state: tuple[Tensor, ...]) -> Tensor:
     """Root mean square of the state alone: costs do not choose the steps."""
     return state[0].abs().square().mean().sqrt()
+
+
+def _check_tolerance(solver: Solver, dtype: torch.dtype) -> None:
+    least = torch.finfo(dtype).eps / 2
+    if max(solver.rtol, solver.atol) < least:
+        raise ConfigError("tolerances", got=f"rtol = {solver.rtol:g}, atol = {solver.atol:g} in {dtype}",
+                          expected=f"one of them at least {least:.0e}, the rounding of a state",
+                          do="Loosen them, or compute in float64: network.double().")  # fmt: skip
 
 
 def _check_modes(network: Network) -> None:

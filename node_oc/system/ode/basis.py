@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 import torch
+from scipy.interpolate import CubicSpline
 from torch import Tensor
 
 from node_oc.errors import ConfigError
@@ -129,51 +130,52 @@ class Fourier(Basis):
 class Wavelet(Basis):
     """1, and a wavelet psi of PyWavelets on all of [0, 1], on its halves, quarters, ..: J = 1, 2, 4, 8, ..
 
-    Between the nodes of PyWavelets' table psi is interpolated by cubics with a continuous slope (Catmull and Rom).
+    Between the nodes of PyWavelets' table psi is a cubic spline. The smoother the wavelet, the longer an adaptive
+    solver's steps: "mexh" and "gaus2" are smooth, "db4" is not.
 
     Attributes:
-        name: as PyWavelets calls it: "db8", "sym5", "coif1", ..
+        name: as PyWavelets calls it: "mexh", "gaus2", "db8", "sym5", ..
 
     Raises:
         ConfigError: PyWavelets is not installed, or does not know the wavelet; a size that is no power of two.
     """
 
-    name: str = "db8"
+    name: str = "mexh"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.size & (self.size - 1):
             raise ConfigError("size of a wavelet basis", got=self.size, expected="1, 2, 4, 8, ..: whole scales",
                               do=f"Use {1 << self.size.bit_length()}.")  # fmt: skip
-        _table(self.name)
+        _spline(self.name)
 
     def values(self, s: Tensor) -> Tensor:
-        table = _table(self.name).to(s)
-        one, levels = [torch.ones_like(s)], self.size.bit_length() - 1
-        for level in range(levels):
-            for m in range(2**level):  # the support of each covers its own part of [0, 1]
-                place = ((s * 2**level - m) * (len(table) - 1)).clamp(0, len(table) - 1)
-                left = place.floor().clamp(max=len(table) - 2)
-                i, r = left.long(), place - left
-                before, a, b, after = (table[(i + j).clamp(0, len(table) - 1)] for j in (-1, 0, 1, 2))
-                one.append(a + r / 2 * (b - before + r * (2 * before - 5 * a + 4 * b - after
-                                                          + r * (3 * (a - b) + after - before))))  # fmt: skip
-        return torch.stack(one)
+        if self.size == 1:
+            return torch.ones_like(s)[None]
+        spline = _spline(self.name).to(s)
+        pieces = spline.shape[1]
+        scales = [(2**level, m) for level in range(self.size.bit_length() - 1) for m in range(2**level)]
+        scale, place = (s.new_tensor(part) for part in zip(*scales, strict=True))
+        x = ((s * scale - place) * pieces).clamp(0, pieces)  # every psi has its support on its part of [0, 1]
+        i = x.floor().clamp(max=pieces - 1).long()
+        r, (a, b, c, d) = x - i, spline[:, i]
+        return torch.cat([torch.ones_like(s)[None], ((a * r + b) * r + c) * r + d])
 
 
 @lru_cache(maxsize=16)
-def _table(name: str) -> Tensor:
-    """psi of PyWavelets on an even grid over its support, from 0 to 0."""
+def _spline(name: str) -> Tensor:
+    """Coefficients (4, pieces) of the cubic spline through PyWavelets' table of psi, in units of one piece."""
     try:
         import pywt
     except ImportError as error:
         raise ConfigError("wavelet basis", got="no PyWavelets", expected="it, installed",
                           do="pip install PyWavelets, or use Chebyshev or Fourier.") from error  # fmt: skip
-    if name not in pywt.wavelist(kind="discrete"):
-        raise ConfigError("wavelet", got=repr(name), expected="a discrete wavelet of PyWavelets",
-                          do="See pywt.wavelist(kind='discrete').")  # fmt: skip
-    psi = pywt.Wavelet(name).wavefun(8)[-2]  # before it phi, for some wavelets a second pair; behind it the places
-    return torch.as_tensor(psi)
+    known = pywt.wavelist()
+    psi = pywt.DiscreteContinuousWavelet(name).wavefun(8)[-2] if name in known else None  # behind it the places
+    if psi is None or psi.dtype.kind == "c":
+        raise ConfigError("wavelet", got=repr(name), expected="a real wavelet of PyWavelets",
+                          do="See pywt.wavelist(); mexh, gaus2 and db8 are among them.")  # fmt: skip
+    return torch.as_tensor(CubicSpline(range(len(psi)), psi).c)
 
 
 BASES: dict[str, type[Basis]] = {

@@ -38,7 +38,8 @@ class NeuralODE(System):
         times: t_0 = 0 .. t_N = T instead, for intervals that are not equal.
         basis: phi_j; one constant control by default.
         learn_horizon: whether T is trained.
-        generator: where a piecewise control draws the start of each piece from; seeded with 0 if None.
+        generator: where a piecewise control draws all pieces but the first from, which is the field's; seeded with 1 if
+            None.
 
     Raises:
         ConfigError: times that do not ascend from 0, a horizon that is not positive, a control that jumps inside an
@@ -51,7 +52,9 @@ class NeuralODE(System):
         learn_horizon: bool = False, generator: torch.Generator | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        times = tuple(horizon * k / steps for k in range(steps + 1)) if times is None else tuple(map(float, times))
+        times = (
+            tuple(horizon * k / max(steps, 1) for k in range(steps + 1)) if times is None else tuple(map(float, times))
+        )
         if len(times) < 2 or times[0] != 0 or not all(a < b < float("inf") for a, b in pairwise(times)):
             raise ConfigError("times", got=list(times[:5]), expected="t_0 = 0 < t_1 < .. < t_N = T",
                               do="Give a positive horizon and at least one step.")  # fmt: skip
@@ -61,7 +64,7 @@ class NeuralODE(System):
         names, parameters = zip(*field.named_parameters(), strict=True)
         self.names: tuple[str, ...] = names
         starts = [parameters]
-        draw = generator or torch.Generator().manual_seed(0)
+        draw = generator or torch.Generator().manual_seed(1)
         if isinstance(self.basis, Piecewise):
             fresh = copy.deepcopy(field)
             for _ in range(self.basis.size - 1):
