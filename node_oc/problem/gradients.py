@@ -15,7 +15,7 @@ from node_oc.errors import DivergenceError
 from node_oc.problem.ocp import Problem
 from node_oc.trajectory.solution import Solution, Solver
 
-REFERENCE = 1e-10  # rtol and atol of the reference, in float64
+REFERENCE = 1e-12  # rtol and atol of the reference, in float64
 WRONG = 0.01  # relative error beyond which a gradient is not one
 
 
@@ -25,7 +25,7 @@ class GradientWarning(UserWarning):
 
 @dataclass(frozen=True)
 class GradientCheck:
-    """Gradients of J in all trained weights, by each method, against backpropagation in float64 at 1e-10.
+    """Gradients of J in all trained weights, by each method, against backpropagation in float64 at 1e-12.
 
     Attributes:
         errors: relative error by method, ||g - g_ref|| / ||g_ref||; inf where the solver gave up.
