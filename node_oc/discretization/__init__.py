@@ -5,6 +5,7 @@ from node_oc.discretization.discretize import discretize
 from node_oc.discretization.driver import TIME, Driver, Time
 from node_oc.discretization.grid import DepthGrid
 from node_oc.discretization.network import Network
+from node_oc.discretization.refine import refine
 from node_oc.discretization.step import step
 from node_oc.discretization.tableau import EULER, HEUN, MIDPOINT, RK4, TABLEAUS, Tableau
 
@@ -22,5 +23,6 @@ __all__ = [
     "Tableau",
     "Time",
     "discretize",
+    "refine",
     "step",
 ]

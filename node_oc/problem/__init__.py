@@ -6,10 +6,11 @@ from node_oc.problem.group_minimum import GroupHamiltonian
 from node_oc.problem.hamiltonian import Hamiltonians, hamiltonians
 from node_oc.problem.ocp import Objective, Problem, group_norms
 from node_oc.problem.optimality import group_gradients, optimality_ratios, shrink_
+from node_oc.problem.refinement import Adapted, Indicators, Round, adapt, indicators
 from node_oc.problem.torch_loss import TorchLoss
 
 __all__ = [
-    "Cost", "Costates", "CrossEntropy", "Distillation", "GroupHamiltonian", "Hamiltonians", "Objective", "Problem",
-    "SoftCrossEntropy", "SquaredError", "TorchLoss", "costate_sweep", "group_gradients", "group_norms", "hamiltonians",
-    "optimality_ratios", "shrink_", "step_hamiltonian",
+    "Adapted", "Cost", "Costates", "CrossEntropy", "Distillation", "GroupHamiltonian", "Hamiltonians", "Indicators",
+    "Objective", "Problem", "Round", "SoftCrossEntropy", "SquaredError", "TorchLoss", "adapt", "costate_sweep",
+    "group_gradients", "group_norms", "hamiltonians", "indicators", "optimality_ratios", "shrink_", "step_hamiltonian",
 ]  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -120,6 +120,20 @@ class System(nn.Module, ABC):
             nodes: the places c in [0, 1] of a step at which its branch will be asked for.
         """
         return self
+
+    def halved(self, steps: Collection[int]) -> System:
+        """A new system in which each of these steps is two of half its size, both with a copy of its control.
+
+        Args:
+            steps: layers k; their skips are the identity.
+
+        Raises:
+            ConfigError: controls that vary within a step, of a system that does not say what the halves of it have.
+        """
+        if self.varies_within_steps:
+            raise ConfigError("halved steps", got=f"a {type(self).__name__}, whose controls vary within a step",
+                              expected="a method `halved` of its own", do="Write it: the nodes move.")  # fmt: skip
+        return self.subsystem([k for k in range(self.depth) for _ in range(1 + (k in steps))])
 
     @property
     def nodes(self) -> tuple[float, ...] | None:

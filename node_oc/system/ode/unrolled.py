@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
 from typing import Any, cast
 
 import torch
@@ -29,6 +30,7 @@ class UnrolledSystem(System):
         nodes: places c of the fields of a step, from 0 to 1; one alone holds for all of the step.
         lift: inputs to states (B, ...).
         head: states to outputs (B, K).
+        constrained: whether the fields are kept in their admissible sets; not so once released.
 
     Raises:
         ConfigError: numbers of fields, times or step sizes that do not agree.
@@ -36,7 +38,7 @@ class UnrolledSystem(System):
 
     def __init__(
         self, steps: Sequence[Sequence[VectorField]], *, times: Sequence[float], h: Sequence[float],
-        nodes: Sequence[float] = (0.0,), lift: nn.Module, head: nn.Module,
+        nodes: Sequence[float] = (0.0,), lift: nn.Module, head: nn.Module, constrained: bool = True,
     ) -> None:  # fmt: skip
         super().__init__()
         if not len(times) == len(h) == len(steps) or any(len(fields) != len(nodes) for fields in steps):
@@ -46,7 +48,7 @@ class UnrolledSystem(System):
         self.lifting, self.reading = lift, head
         self.steps = nn.ModuleList(nn.ModuleList(fields) for fields in steps)
         self._field = steps[0][0].spec() if steps else None
-        self.constrained = True
+        self.constrained = constrained
         self.constrain_()
 
     @property
@@ -150,10 +152,45 @@ class UnrolledSystem(System):
             h.insert(p, self._h[max(p - 1, 0)])
         return self._of(steps, times, h)
 
+    def halved(self, steps: Collection[int]) -> UnrolledSystem:
+        """A new system in which each of these steps is two of half its size, at times of their own.
+
+        One control a step is copied. Of several, the halves take the values of the polynomial through them. A table of
+        order p with s distinct nodes keeps its order by that if p <= s + 1, and every table here does: the polynomial
+        errs by w(c) v with w(c) = prod_j (c - c_j) and |v| = O(h^s), the step by h (v int w dc + O(h^{s+1})), and
+        int w dc = 0 where p > s, as the nodes are then those of a quadrature exact in degree s (our derivation).
+        Nothing is taken from other steps, since a control may jump between two.
+
+        Args:
+            steps: layers k.
+        """
+        fields: list[list[VectorField]] = []
+        times, h = [], []
+        for k in range(self.depth):
+            for half in (0.0, 0.5) if k in steps else (None,):
+                size = 1.0 if half is None else 0.5
+                start = half or 0.0
+                fields.append([self._interpolated(k, start + size * c) for c in self._nodes])
+                times.append(self.times[k] + start * self._h[k])
+                h.append(size * self._h[k])
+        return self._of(fields, times, h)
+
+    @torch.no_grad()
+    def _interpolated(self, k: int, c: float) -> VectorField:
+        """A field with parameters of its own: the polynomial in c through those of step k, exact at its nodes."""
+        known = self._fields(k)
+        made = copy.deepcopy(known[0])
+        weights = [
+            math.prod((c - other) / (node - other) for other in self._nodes if other != node) for node in self._nodes
+        ]
+        for p, *values in zip(made.parameters(), *(field.parameters() for field in known), strict=True):
+            p.copy_(sum(weight * value for weight, value in zip(weights, values, strict=True) if weight))
+        return made
+
     def _of(self, steps: list[list[VectorField]], times: Sequence[float], h: Sequence[float]) -> UnrolledSystem:
         other = UnrolledSystem(steps, times=times, h=h, nodes=self._nodes, lift=copy.deepcopy(self.lifting),
-                               head=copy.deepcopy(self.reading))  # fmt: skip
-        other._field, other.constrained = self._field, self.constrained
+                               head=copy.deepcopy(self.reading), constrained=self.constrained)  # fmt: skip
+        other._field = self._field
         return other
 
     def spec(self) -> dict[str, Any]:
@@ -170,6 +207,7 @@ def unrolled_from(
 ) -> UnrolledSystem:  # fmt: skip
     """The unrolled system of a description, with fresh weights."""
     steps = [[field_from(field) for _ in nodes] for _ in times] if field else []
-    system = UnrolledSystem(steps, times=times, h=h, nodes=nodes, lift=part_from(lift), head=part_from(head))
-    system._field, system.constrained = field, constrained
+    system = UnrolledSystem(steps, times=times, h=h, nodes=nodes, lift=part_from(lift), head=part_from(head),
+                            constrained=constrained)  # fmt: skip
+    system._field = field
     return system
