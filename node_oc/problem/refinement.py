@@ -211,7 +211,7 @@ def adapt(
         rounds.append(Round(network.h, tuple(found.steps.tolist()), objective, found.error, found.bound))
         halved: set[int] = set()
         for k in mark(found.steps, share) if found.bound > tolerance else []:
-            wanted = halved | _graded(network, k)
+            wanted = halved | graded(network, k)
             if network.depth + len(wanted) > max_depth:
                 break
             halved = wanted
@@ -222,7 +222,7 @@ def adapt(
             train(network)
 
 
-def _graded(network: Network, step: int) -> set[int]:
+def graded(network: Network, step: int) -> set[int]:
     """The step, its neighbours that are longer than it, theirs, and so on: these are halved together."""
     h, found, waiting = network.grid.h, set[int](), [step]
     while waiting:

@@ -15,7 +15,7 @@ from torch import Tensor
 from node_oc.discretization import EULER, HEUN, MIDPOINT, RK4, DepthGrid, Network, Tableau, refine
 from node_oc.errors import ConfigError, DivergenceError
 from node_oc.problem import Problem, SquaredError, adapt, indicators
-from node_oc.problem.refinement import mark
+from node_oc.problem.refinement import graded, mark
 from node_oc.system.ode import Chebyshev, Coordinates, DenseVectorField, NeuralODE, Pad, VectorField
 from node_oc.trajectory import Solution, Solver, rollout
 
@@ -242,6 +242,26 @@ def test_nothing_to_do_stops() -> None:
 )
 def test_marking(eta: list[float], share: float, marked: list[int]) -> None:
     assert mark(torch.tensor(eta, dtype=torch.float64), share) == marked
+
+
+@pytest.mark.parametrize(
+    ("h", "step", "together"),
+    [
+        ((1, 1, 1), 1, {1}),
+        ((2, 1, 2), 1, {0, 1, 2}),
+        ((4, 2, 1, 1, 2, 4), 2, {0, 1, 2}),
+        ((4, 2, 1, 1, 2, 4), 4, {4, 5}),
+        ((1, 2, 1), 1, {1}),
+    ],
+)
+def test_longer_neighbours_are_halved_too(h: tuple[float, ...], step: int, together: set[int]) -> None:
+    assert graded(Network(decay(len(h)), DepthGrid(h)), step) == together
+
+
+def test_neighbours_that_sleep_or_project_are_left_alone() -> None:
+    grid = DepthGrid((2.0, 1.0, 2.0, 2.0))
+    assert graded(Network(decay(4), grid, awake=[1, 2]), 1) == {1, 2}
+    assert graded(Network(network("conv-two-stages").system, grid), 1) == {0, 1}
 
 
 @pytest.mark.parametrize(
