@@ -1,0 +1,1 @@
+"""Layers where the field needs them: uniform and adaptive depth grids."""
