@@ -60,8 +60,7 @@ def main() -> None:
                                             Solver(rtol=tolerance, atol=tolerance))  # fmt: skip
                 rows.append({"lam": lam, "dtype": str(dtype), "tolerance": tolerance, **check.errors,
                              "wrong": list(check.wrong), "evaluations": check.evaluations})  # fmt: skip
-                print(f"lam {lam:g} {dtype}, {tolerance:g}: backprop {check.errors['backprop']:.1e}, "
-                      f"adjoint {check.errors['adjoint']:.1e}; flagged: {', '.join(check.wrong) or 'none'}", flush=True)  # fmt: skip
+                print(f"lam {lam:g} {dtype}, {tolerance:g}: {check.sentence}", flush=True)
     (HERE / "adjoint.json").write_text(json.dumps(rows, indent=1) + "\n")
 
 

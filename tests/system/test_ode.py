@@ -299,3 +299,16 @@ def test_initial_pieces_differ_and_smooth_controls_start_constant() -> None:
     assert not torch.equal(pieces[0], pieces[1])
     smooth = NeuralODE(DenseVectorField(3, 5), basis=Fourier(3)).coefficients[0]
     assert torch.equal(smooth[1:], torch.zeros_like(smooth[1:]))
+
+
+def test_rows_of_fixed_norm_stay_so_in_every_piece_and_when_unrolled() -> None:
+    system = NeuralODE(DenseVectorField(3, 5, row_norm=2.0), basis=Piecewise(2), steps=4).double()
+    with torch.no_grad():
+        for i, p in enumerate(system.coefficients):
+            p.copy_(randn(*p.shape, seed=i))
+    net = Network(system)
+    system.constrain_()
+    torch.testing.assert_close(system.coefficients[0].norm(dim=-1), torch.full((2, 5), 2.0, dtype=torch.float64))
+    torch.testing.assert_close(discretize(net)(randn(5, 3)), net(randn(5, 3)), rtol=1e-12, atol=1e-12)
+    with pytest.raises(ConfigError, match="row_norm=0"):
+        NeuralODE(DenseVectorField(3, 5, row_norm=2.0), basis=Fourier(3))

@@ -43,7 +43,7 @@ class NeuralODE(System):
 
     Raises:
         ConfigError: times that do not ascend from 0, a horizon that is not positive, a control that jumps inside an
-            interval.
+            interval, a field with constrained parameters whose control is not piecewise constant.
     """
 
     def __init__(
@@ -79,7 +79,11 @@ class NeuralODE(System):
         for name in names:  # the field is a form to fill in: its parameters are handed to it with each call
             owner, _, leaf = name.rpartition(".")
             self.vector_field.get_submodule(owner)._parameters[leaf] = None
+        if field.constrained and not self.basis.constant:
+            raise ConfigError("field", got=f"constrained parameters, {type(self.basis).__name__} control",
+                              expected="a constant one", do="Free them (row_norm=0), or use Piecewise.")  # fmt: skip
         self.stretch = nn.Parameter(torch.ones((), dtype=parameters[0].dtype)) if learn_horizon else None
+        self.constrain_()
 
     def _check_breaks(self) -> None:
         for place in self.basis.breaks:
@@ -163,6 +167,9 @@ class NeuralODE(System):
     def constrain_(self) -> None:
         if self.stretch is not None:
             self.stretch.clamp_(min=1e-3)  # time runs forward
+        if self.vector_field.constrained:
+            for piece in range(self.basis.size):
+                self._filled([coefficient[piece] for coefficient in self.coefficients]).constrain_()
 
     def release_(self) -> None:
         pass
@@ -186,16 +193,20 @@ class NeuralODE(System):
         here.times = tuple(t / pace for t in times)
         here._check_breaks()
         nodes = tuple(nodes) if self.varies_within_steps else (0.0,)
-        steps = [[here._filled(k, c) for c in nodes] for k in range(here.depth)]
+        steps = [[here._own(k, c) for c in nodes] for k in range(here.depth)]
         return UnrolledSystem(steps, times=times[:-1], h=tuple(b - a for a, b in pairwise(times)), nodes=nodes,
                               lift=copy.deepcopy(self.lifting), head=copy.deepcopy(self.reading))  # fmt: skip
 
-    def _filled(self, k: int, c: float) -> VectorField:
+    def _own(self, k: int, c: float) -> VectorField:
         """A field with parameters of its own: u at node c of step k."""
+        return self._filled([value.detach().clone() for value in self.control_at(k, c)])
+
+    def _filled(self, values: Sequence[Tensor]) -> VectorField:
+        """The field with these as its parameters, which share their memory."""
         field = copy.deepcopy(self.vector_field)
-        for name, value in zip(self.names, self.control_at(k, c), strict=True):
+        for name, value in zip(self.names, values, strict=True):
             owner, _, leaf = name.rpartition(".")
-            field.get_submodule(owner)._parameters[leaf] = nn.Parameter(value.detach().clone())
+            field.get_submodule(owner)._parameters[leaf] = nn.Parameter(value.detach())
         return field
 
     def subsystem(self, steps: Sequence[int]) -> UnrolledSystem:

@@ -37,8 +37,13 @@ class VectorField(nn.Module, ABC):
     def reset_(self, generator: torch.Generator) -> None:
         """Draw the parameters anew; those of a field that does not know how stay what they are."""
 
+    @property
+    def constrained(self) -> bool:
+        """Whether there is an admissible set that the parameters are kept in."""
+        return False
+
     def constrain_(self) -> None:
-        """Put the parameters back into the admissible set, in place; there is none by default."""
+        """Put the parameters back into the admissible set, in place; every parameter is in it by default."""
 
     def spec(self) -> dict[str, Any]:
         """JSON-able constructor arguments, "kind" among them: the name that the field is registered by."""
@@ -97,6 +102,10 @@ class DenseVectorField(VectorField):
         inner.bias.copy_(torch.rand(inner.bias.shape, generator=generator).mul_(2).sub_(1))
         outer.weight.copy_(torch.randn(outer.weight.shape, generator=generator) * (0.1 / math.sqrt(len(outer.weight))))
         outer.bias.zero_()
+
+    @property
+    def constrained(self) -> bool:
+        return self.row_norm > 0
 
     @torch.no_grad()
     def constrain_(self) -> None:
