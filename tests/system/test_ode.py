@@ -312,3 +312,10 @@ def test_rows_of_fixed_norm_stay_so_in_every_piece_and_when_unrolled() -> None:
     torch.testing.assert_close(discretize(net)(randn(5, 3)), net(randn(5, 3)), rtol=1e-12, atol=1e-12)
     with pytest.raises(ConfigError, match="row_norm=0"):
         NeuralODE(DenseVectorField(3, 5, row_norm=2.0), basis=Fourier(3))
+
+
+def test_a_control_from_another_library_compiles_into_one_graph_and_exports() -> None:
+    net, x = Network(ode(Wavelet(2), steps=2), table=RK4), randn(5, 2)
+    torch.compiler.reset()
+    torch.testing.assert_close(torch.compile(net, fullgraph=True)(x), net(x), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(torch.export.export(net, (x,)).module()(x), net(x), rtol=1e-10, atol=1e-12)

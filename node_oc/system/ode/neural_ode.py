@@ -241,12 +241,17 @@ def ode_from(
 
 def _values(basis: Basis, s: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     """phi_j(s), (J,), computed in float64."""
-    if torch.compiler.is_compiling():  # which cannot look into a cache
-        return basis.values(torch.tensor(s, dtype=torch.float64, device=device)).to(dtype)
+    if torch.compiler.is_compiling():
+        return torch.tensor(_numbers(basis, s), dtype=dtype, device=device)
     return _cached_values(basis, s, dtype, device)
+
+
+@torch.compiler.assume_constant_result  # a compiler cannot look into a cache, nor into another library
+def _numbers(basis: Basis, s: float) -> tuple[float, ...]:
+    return tuple(basis.values(torch.tensor(s, dtype=torch.float64)).tolist())
 
 
 @lru_cache(maxsize=4096)
 def _cached_values(basis: Basis, s: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     with torch.inference_mode(False):  # a later call may want gradients
-        return basis.values(torch.tensor(s, dtype=torch.float64, device=device)).to(dtype)
+        return torch.tensor(_numbers(basis, s), dtype=dtype, device=device)
