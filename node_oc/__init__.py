@@ -30,6 +30,7 @@ _HOME = {
     "Segmented": "trajectory.segments", "Driver": "discretization.driver", "Controls": "discretization.controls",
     "Cost": "problem.cost", "SoftCrossEntropy": "problem.cost", "CrossEntropy": "problem.cost",
     "Distillation": "problem.cost", "SquaredError": "problem.cost", "TorchLoss": "problem.torch_loss",
+    "Weighted": "problem.weighted",
     "Problem": "problem.ocp", "Objective": "problem.ocp", "optimality_ratios": "problem.optimality",
     "costate_sweep": "problem.costate", "Costates": "problem.costate",
     "indicators": "problem.refinement", "Indicators": "problem.refinement",
@@ -50,6 +51,8 @@ _HOME = {
     "Sweeps": "search.sweeps", "Rivals": "search.rivals",
     "export": "exporting", "load_model": "exporting", "save_model": "exporting",
     "run": "pipeline", "resume": "pipeline",
+    "ResidualClassifier": "estimator.residual", "NeuralODEClassifier": "estimator.neural_ode",
+    "ResidualRegressor": "estimator.residual", "NeuralODERegressor": "estimator.neural_ode",
 }  # fmt: skip
 
 __all__ = ["__version__", "data", *_HOME]

@@ -26,7 +26,7 @@ FLOORS = [
     "search exporting plots",
     "record report",
     "pipeline",
-    "cli",
+    "cli estimator",
 ]
 FLOOR = {unit: floor for floor, units in enumerate(FLOORS) for unit in units.split()}
 

@@ -15,7 +15,7 @@ from node_oc.data.split import Part
 from node_oc.discretization.network import Network
 from node_oc.problem.ocp import Problem, group_norms
 from node_oc.problem.optimality import optimality_ratios
-from node_oc.training.loop import Plan, Progress, fit
+from node_oc.training.loop import Plan, Progress, Stop, fit
 
 SHRINKING = 0.7  # share of the updates at the price; the rest refits the support at price 0
 AVERAGED = 1 / 7  # share of the shrinking updates whose iterates are averaged: the last tenth of all
@@ -58,6 +58,7 @@ def sparsify(
     folder: Path | None = None,
     progress: Progress | None = None,
     fabric: Fabric | None = None,
+    stop: Stop | None = None,
 ) -> Sparse:
     """Train a network at the problem's price until idle steps are exactly zero, and put them to sleep, in place.
 
@@ -75,15 +76,16 @@ def sparsify(
         folder: where the folders of the two trainings go; nothing is written if None.
         progress: as in :func:`node_oc.fit`.
         fabric: as in :func:`node_oc.fit`.
+        stop: as in :func:`node_oc.fit`; asked in both trainings, and each ends by itself.
     """
     shrinking = max(1, round(SHRINKING * updates))
     plan = Plan(f"{name}-shrink", shrinking, cosine=False, average=AVERAGED)
     average = fit(network, problem, part, options, plan=plan, folder=folder and folder / plan.name,
-                  progress=progress, fabric=fabric)  # fmt: skip
+                  progress=progress, fabric=fabric, stop=stop)  # fmt: skip
     woken = put_to_sleep(network, problem, part, average)
     plan = Plan(f"{name}-refit", updates - shrinking)
     fit(network, problem.priced(0.0), part, options, plan=plan, folder=folder and folder / plan.name,
-        progress=progress, fabric=fabric)  # fmt: skip
+        progress=progress, fabric=fabric, stop=stop)  # fmt: skip
     ratios = optimality_ratios(network, problem, chunks(part, network))
     return Sparse(problem.group_price, network.awake, tuple(ratios.tolist()), woken)
 

@@ -28,6 +28,7 @@ from node_oc.training.method import Info, Method, awake_parameters
 from node_oc.trajectory.rollout import rollout
 
 Progress = Callable[[str, int, int, Info], None]
+Stop = Callable[[str, int], bool]
 EXPLODED = 1e6  # times the smallest J seen (1 at least): training has diverged, finite or not
 RECORDS = 200  # lines of history that a training leaves, about
 
@@ -78,6 +79,7 @@ def fit(
     folder: Path | None = None,
     progress: Progress | None = None,
     fabric: Fabric | None = None,
+    stop: Stop | None = None,
 ) -> dict[str, Tensor]:
     """Train the awake steps, the lift and the head of a network, in place.
 
@@ -93,9 +95,13 @@ def fit(
         folder: where checkpoint and history go; nothing is written if None.
         progress: called after each update with the plan's name, the updates done, their number and Info.
         fabric: an already launched one; made from the options if None.
+        stop: asked after each update with the plan's name and the updates done; True makes it the last one, also for
+            whoever resumes. It may put other weights back then. What it remembers is not in a checkpoint: a resumed
+            training asks it from there on. Every process of a distributed training has to answer the same.
 
     Returns:
-        The average of the iterates by parameter name where the plan asks for one, otherwise the weights.
+        The average of the iterates by parameter name where the plan asks for one, otherwise the weights. The weights
+        too where a training was stopped before the updates that are averaged.
 
     Raises:
         DivergenceError: J or a gradient left the finite numbers, or J exploded; the last good checkpoint is
@@ -123,11 +129,12 @@ def fit(
         network.load_state_dict(state["network"])
         method.load(state["method"])
         average, first, seconds = state["average"], state["update"], state["seconds"]
+        first = updates if state.get("ended") else first
 
-    def save(update: int) -> None:
+    def save(update: int, ended: bool = False) -> None:
         store.save({
             "spec": network.spec(), "network": network.state_dict(), "method": method.state(), "average": average,
-            "update": update, "seconds": seconds + time.perf_counter() - start,
+            "update": update, "ended": ended, "seconds": seconds + time.perf_counter() - start,
             "compilation": asdict(method.compilation) if method.compilation else None,
         })  # fmt: skip
 
@@ -150,18 +157,26 @@ def fit(
                 store.record({"training": plan.name, "update": update + 1, **asdict(info)})
             if progress:
                 progress(plan.name, update + 1, updates, info)
-            stop = interrupted()  # asked once: what comes later waits for the next update
-            if stop or (store.due(options.checkpoint_seconds) and update + 1 < updates):
+            if stop is not None and update + 1 < updates and stop(plan.name, update + 1):
+                if average and update < averaging:
+                    average = {name: p.detach().clone() for name, p in weights.items()}
+                save(update + 1, ended=True)
+                if interrupted():
+                    raise KeyboardInterrupt
+                break
+            leave = interrupted()  # asked once: what comes later waits for the next update
+            if leave or (store.due(options.checkpoint_seconds) and update + 1 < updates):
                 # The weights that this update made have not been used yet: a bad checkpoint would be for ever.
                 with torch.no_grad():
                     objective = float(problem.evaluate(rollout(network, batch[0]), batch[1]).total)
                 if not objective < ceiling:
                     raise _diverged(network, batch[0], plan, update, objective, options)
                 save(update + 1)
-            if stop:
+            if leave:
                 raise KeyboardInterrupt
-        if first < updates:
-            save(updates)
+        else:
+            if first < updates:
+                save(updates)
     fabric.barrier()
     return average or {name: p.detach() for name, p in weights.items()}
 

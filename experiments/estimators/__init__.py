@@ -1,0 +1,1 @@
+"""Estimators beside those of scikit-learn, and scikit-learn's own checks of them."""

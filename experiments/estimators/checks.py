@@ -1,0 +1,45 @@
+"""All of scikit-learn's estimator checks for all four estimators; those that skip are listed by name, with the reason.
+
+    python -m experiments.estimators.checks
+
+Exits with 1 where a check fails.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+os.environ["SCIPY_ARRAY_API"] = "1"  # scipy reads it when it is imported, so this stands before the imports below
+
+from sklearn.exceptions import SkipTestWarning  # noqa: E402
+from sklearn.utils.estimator_checks import check_estimator  # noqa: E402
+
+import node_oc as oc  # noqa: E402
+
+ESTIMATORS = (oc.ResidualClassifier, oc.NeuralODEClassifier, oc.ResidualRegressor, oc.NeuralODERegressor)
+
+
+def main() -> int:
+    """Run the checks; returns how many failed."""
+    import warnings
+
+    failed = 0
+    for kind in ESTIMATORS:
+        start = time.perf_counter()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SkipTestWarning)  # told below
+            results = check_estimator(kind(), on_fail=None, on_skip=None)
+        count = {status: sum(r["status"] == status for r in results) for status in ("passed", "skipped", "failed")}
+        told = ", ".join(f"{number} {status}" for status, number in count.items())
+        print(f"{kind.__name__}: {told}, {time.perf_counter() - start:.0f} s", flush=True)
+        for r in results:
+            if r["status"] != "passed":
+                print(f"  {r['status']}: {r['check_name']}: {r['exception']}")
+        failed += count["failed"]
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main() > 0)

@@ -1,0 +1,260 @@
+"""What all estimators share: check, merge, standardise, train, predict, cut, export."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from node_oc.config import TrainingSection
+from node_oc.cropping import awake_steps, crop, first_steps
+from node_oc.data.split import Task
+from node_oc.diagnosis.loss import outputs
+from node_oc.discretization.network import Network
+from node_oc.errors import ShapeError
+from node_oc.estimator.checks import check_parameters
+from node_oc.estimator.inputs import Array, Rows, merged, sample_weights
+from node_oc.estimator.partial import one_pass
+from node_oc.estimator.parts import Scales
+from node_oc.estimator.select import LEAST_VALIDATION, Searching, Tried, by_folds, by_validation, two_parts
+from node_oc.estimator.stopping import EarlyStopping
+from node_oc.exporting import Exported, export
+from node_oc.inference import Model
+from node_oc.problem.cost import Cost
+from node_oc.problem.ocp import Problem
+from node_oc.problem.weighted import Weighted
+from node_oc.system.field import Activation
+from node_oc.training.active import sparsify
+from node_oc.training.batches import derived_generator, training_updates
+from node_oc.training.loop import Plan, Stop, fit
+from node_oc.training.method import Info
+
+
+class Estimator(BaseEstimator, ABC):
+    """A network behind the interface of scikit-learn. What it learns from, and its network, are a subclass's business.
+
+    Attributes:
+        model_: raw features to logits or units, a :class:`node_oc.Model` in float64.
+        n_iter_: updates made.
+        loss_curve_: J after each update, of all trainings one after another.
+        validation_losses_: loss on the held-out rows at each look, with ``early_stopping``.
+        tried_: what each depth lost, with ``budget``.
+    """
+
+    _task: ClassVar[Task]
+    activation: Activation
+    width: int
+    hidden: int
+    stage_weight: float
+    price: float
+    energy: float
+    learning_rate: float
+    epochs: int
+    min_updates: int
+    batch: int
+    full_batch: int
+    budget: float | None
+    validation_fraction: float
+    folds: int
+    early_stopping: bool
+    n_iter_no_change: int
+    random_state: Any
+    verbose: int
+
+    model_: Model
+    n_iter_: int
+    loss_curve_: list[float]
+    validation_losses_: list[float]
+    tried_: list[Tried]
+
+    @abstractmethod
+    def _network(self, features: int, outputs: int, generator: torch.Generator) -> Network:
+        """An untrained network. All that the trainings and the search ask of it is that it is one."""
+
+    @abstractmethod
+    def _cost(self, outputs: int) -> Cost:
+        """The cost of the output and of every hidden state's readout."""
+
+    @abstractmethod
+    def _targets(self, y: NDArray[Any], weight: Array) -> tuple[Array, Array, int]:
+        """Targets as numbers, weights with those of the classes, and the size of a readout; learns the classes."""
+
+    @property
+    def depth_(self) -> int:
+        """Steps of the trained network that are not exactly zero."""
+        check_is_fitted(self, "model_")
+        return len(awake_steps(self.model_.network))
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train from scratch.
+
+        Args:
+            X: features, (n, D), an array or a table of numbers.
+            y: class labels or targets, (n,).
+            sample_weight: how much each row counts, (n,); a row of weight 2 is a row that is there twice.
+
+        Raises:
+            NodeOCError: a parameter out of range, one class alone, weights that are all zero.
+            ValueError: features or targets that scikit-learn refuses.
+        """
+        check_parameters(self)
+        x, y = self._validated(X, y, reset=True)
+        weight = sample_weights(sample_weight, x)
+        counts = weight > 0
+        target, weight, size = self._targets(y[counts], weight[counts])
+        rows = merged(x[counts], target, weight)
+        self._begin()
+        if self.early_stopping or (
+            self.budget is not None and self.validation_fraction * len(rows) >= LEAST_VALIDATION
+        ):
+            rows, held = two_parts(rows, self._task == "classification", self.validation_fraction, self._seed)
+        else:
+            held = None
+        scales, options = Scales.of(rows, self._task), self._options(len(rows))
+        network: Network
+        if self.budget is not None:
+            searching = Searching(
+                self._problem(size, 0.0), options, float(self.budget), size, lambda: self._fresh(x.shape[1], size),
+                self._seed, self._progress, self._fabric(),
+            )  # fmt: skip
+            if held is None:
+                network, self.tried_ = by_folds(searching, rows, scales, self.folds)
+            else:
+                network, self.tried_ = by_validation(searching, rows, held, scales)
+        else:
+            network = self._fresh(x.shape[1], size)
+            self._train(network, rows, held, scales, options, size)
+        self._keep(network, scales)
+        return self
+
+    def crop(self, depth: int | None = None) -> Self:
+        """A fitted estimator of fewer steps; this one is left as it is.
+
+        Args:
+            depth: keep the first so many of the steps that are not zero, 0..depth_; nothing is trained on. None drops
+                the zero steps alone, which changes no prediction.
+
+        Raises:
+            ShapeError: a depth that the network does not have.
+        """
+        check_is_fitted(self, "model_")
+        network = self.model_.network
+        if depth is not None and not 0 <= depth <= self.depth_:
+            raise ShapeError("depth", got=depth, expected=f"0..{self.depth_} (steps that are not zero)",
+                             do="Choose a depth that the network has.")  # fmt: skip
+        small = copy.deepcopy(self)
+        small.model_.network = crop(network) if depth is None else crop(network, steps=first_steps(network, depth))
+        small._moments = None
+        return small
+
+    def export(self, stem: str | Path, X: Any, *, onnx: bool = True, torch_export: bool = True) -> Exported:
+        """Write the network, its zero steps dropped, its weights in float32: see :func:`node_oc.export`.
+
+        The files take raw features and give logits, whose softmax are the probabilities in the order of ``classes_``,
+        or targets in their own units.
+
+        Args:
+            stem: path without ending.
+            X: some rows of features, for tracing and for the parity check.
+            onnx: whether to write an ONNX file.
+            torch_export: whether to write a torch.export program.
+
+        Raises:
+            StoreError: a file cannot be written, or ONNX disagrees with torch.
+        """
+        x = torch.tensor(self._features(X))
+        model = copy.deepcopy(self.model_)
+        model.network = crop(model.network).float()
+        return export(model, stem, x, onnx=onnx, torch_export=torch_export)
+
+    # -- what is shared below the surface ------------------------------------------------------------------------
+
+    def _validated(self, X: Any, y: Any, reset: bool) -> tuple[Array, NDArray[Any]]:
+        return validate_data(self, X, y, reset=reset, dtype=np.float64, y_numeric=self._task == "regression")
+
+    def _features(self, X: Any) -> Array:
+        check_is_fitted(self, "model_")
+        return validate_data(self, X, reset=False, dtype=np.float64)
+
+    def _outputs(self, X: Any) -> torch.Tensor:
+        """Outputs of the model, (n, K), float64."""
+        x = torch.tensor(self._features(X))  # a copy: torch warns of arrays that cannot be written
+        return outputs(self.model_, x)
+
+    def _begin(self) -> None:
+        self._seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        self.n_iter_, self.loss_curve_ = 0, []
+        self._moments: dict[str, Any] | None = None
+
+    def _fabric(self) -> Fabric:
+        # float64 comes from the network: Fabric's own "64-true" changes torch's default type for all threads.
+        fabric = Fabric(accelerator="cpu", devices=1)
+        fabric.launch()
+        return fabric
+
+    def _options(self, rows: int) -> TrainingSection:
+        """Full batches in float64 where the rows fit one, otherwise batches, in float64 too."""
+        return TrainingSection(
+            epochs=int(self.epochs), min_updates=int(self.min_updates), learning_rate=float(self.learning_rate),
+            batch=0 if rows <= self.full_batch else int(self.batch), precision="64-true", seed=self._seed,
+        )  # fmt: skip
+
+    def _problem(self, size: int, price: float) -> Problem:
+        cost = Weighted(self._cost(size), indices=self._task == "classification")
+        return Problem(cost, cost, float(self.stage_weight), float(self.energy), float(price))
+
+    def _fresh(self, features: int, size: int) -> Network:
+        return self._network(features, size, derived_generator(self._seed, "weights")).double()
+
+    def _train(
+        self, network: Network, rows: Rows, held: Rows | None, scales: Scales, options: TrainingSection, size: int
+    ) -> None:
+        """At the fixed price, or plainly where there is none."""
+        problem, part = self._problem(size, self.price), scales.weighted(rows)
+        updates = training_updates(options, len(rows))
+        stop: EarlyStopping | None = None
+        if held is not None:
+            stop = EarlyStopping(network, problem.terminal, scales.weighted(held), int(self.n_iter_no_change), updates)
+        asked: Stop | None = stop
+        if problem.group_price:
+            sparsify(network, problem, part, options, updates=updates, name="fit", progress=self._progress,
+                     fabric=self._fabric(), stop=asked)  # fmt: skip
+        else:
+            fit(network, problem, part, options, plan=Plan("fit", updates), progress=self._progress,
+                fabric=self._fabric(), stop=asked)  # fmt: skip
+        if stop is not None:
+            stop.restore()
+            self.validation_losses_ = stop.losses
+
+    def _keep(self, network: Network, scales: Scales) -> None:
+        names = getattr(self, "feature_names_in_", [f"x{i}" for i in range(self.n_features_in_)])
+        meta = {"task": self._task, "classes": [str(c) for c in getattr(self, "classes_", ())],
+                "features": [str(name) for name in names]}  # fmt: skip
+        self._scales = scales
+        self.model_ = Model(network, scales.x, scales.y, meta).eval()
+
+    def _pass(self, X: Any, y: NDArray[Any], weight: Array, size: int) -> None:
+        """One pass over checked rows; the first one of all makes the network and learns the standardisation."""
+        rows = merged(X, y, weight)
+        if not hasattr(self, "model_"):
+            self._begin()
+            self._keep(self._fresh(X.shape[1], size), Scales.of(rows, self._task))
+        self._moments = one_pass(self.model_.network, self._problem(size, 0.0), self._scales.weighted(rows),
+                                 self._options(len(rows)), self._moments, self.n_iter_, self._fabric(),
+                                 self._progress)  # fmt: skip
+
+    def _progress(self, name: str, update: int, updates: int, info: Info) -> None:
+        self.n_iter_ += 1
+        self.loss_curve_.append(info.objective)
+        if self.verbose and (update == updates or update % max(1, updates // 10) == 0):
+            print(f"[{type(self).__name__}] {name} {update}/{updates}  J {info.objective:.4g}  "
+                  f"steps {info.awake_steps}", flush=True)  # fmt: skip

@@ -1,0 +1,56 @@
+"""The parameters of an estimator, checked when it is fitted: scikit-learn wants constructors that do not look."""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral, Real
+from typing import Any, get_args
+
+from sklearn.base import BaseEstimator
+
+from node_oc.discretization.tableau import TABLEAUS
+from node_oc.errors import ConfigError
+from node_oc.system.field import Activation
+
+WHOLE = {"depth": 1, "steps": 1, "width": 1, "hidden": 1, "epochs": 1, "min_updates": 0, "batch": 1, "full_batch": 0,
+         "folds": 2, "n_iter_no_change": 1}  # fmt: skip
+"""Least values of whole numbers."""
+RANGES = {"stage_weight": (0.0, math.inf), "price": (0.0, math.inf), "energy": (0.0, math.inf), "eps": (0.0, 1.0),
+          "budget": (0.0, 1.0)}  # fmt: skip
+"""Real numbers, low <= value < high."""
+OPEN = {"learning_rate": (0.0, math.inf), "validation_fraction": (0.0, 1.0), "horizon": (0.0, math.inf)}
+"""Real numbers, low < value < high."""
+WORDS = {"activation": get_args(Activation), "solver": tuple(TABLEAUS)}
+MAY_BE_NONE = frozenset({"budget"})
+
+
+def check_parameters(estimator: BaseEstimator, partial: bool = False) -> None:
+    """Raise ConfigError where a parameter is out of range, of another kind, or contradicts another one.
+
+    Args:
+        estimator: whose parameters are checked.
+        partial: whether for one pass, which holds no rows out.
+    """
+    given = estimator.get_params(deep=False)
+    for name, value in given.items():
+        if value is None and name in MAY_BE_NONE:
+            continue
+        number = isinstance(value, Real) and not isinstance(value, bool)
+        if name in WHOLE and not (isinstance(value, Integral) and number and int(value) >= WHOLE[name]):
+            raise _wrong(name, value, f"a whole number, at least {WHOLE[name]}")
+        if name in RANGES and not (number and RANGES[name][0] <= value < RANGES[name][1]):
+            raise _wrong(name, value, f"a number, {RANGES[name][0]:g} <= {name} < {RANGES[name][1]:g}")
+        if name in OPEN and not (number and OPEN[name][0] < value < OPEN[name][1]):
+            raise _wrong(name, value, f"a number, {OPEN[name][0]:g} < {name} < {OPEN[name][1]:g}")
+        if name in WORDS and value not in WORDS[name]:
+            raise _wrong(name, value, f"one of {WORDS[name]}")
+    if given["early_stopping"] and given["budget"] is not None:
+        raise ConfigError("early_stopping", got="True with a budget", expected="one of the two",
+                          do="Both would judge by the same held-out rows: choose.")  # fmt: skip
+    if partial and (given["early_stopping"] or given["budget"] is not None):
+        raise ConfigError("partial_fit", got="early_stopping or a budget", expected="neither",
+                          do="One pass holds no rows out: use fit.")  # fmt: skip
+
+
+def _wrong(name: str, value: Any, expected: str) -> ConfigError:
+    return ConfigError(name, got=repr(value), expected=expected, do="Correct the parameter.")
