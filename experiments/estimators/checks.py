@@ -13,10 +13,10 @@ import time
 
 os.environ["SCIPY_ARRAY_API"] = "1"  # scipy reads it when it is imported, so this stands before the imports below
 
-from sklearn.exceptions import SkipTestWarning  # noqa: E402
-from sklearn.utils.estimator_checks import check_estimator  # noqa: E402
+from sklearn.exceptions import SkipTestWarning
+from sklearn.utils.estimator_checks import check_estimator
 
-import node_oc as oc  # noqa: E402
+import node_oc as oc
 
 ESTIMATORS = (oc.ResidualClassifier, oc.NeuralODEClassifier, oc.ResidualRegressor, oc.NeuralODERegressor)
 
