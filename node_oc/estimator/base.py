@@ -183,7 +183,7 @@ class Estimator(BaseEstimator, ABC):
 
     def _features(self, X: Any) -> Array:
         check_is_fitted(self, "model_")
-        return validate_data(self, X, reset=False, dtype=np.float64)
+        return validate_data(self, X, reset=False, dtype=np.float64, order="C")
 
     def _outputs(self, X: Any) -> torch.Tensor:
         """Outputs of the model, (n, K), float64."""
