@@ -9,11 +9,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types docs kill long bench clean
+.PHONY: help demo test check lint types docs kill long estimators bench clean
 .DELETE_ON_ERROR:
 
 help:  ## Show this list.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # torch goes first: the rest then keeps the build that was chosen.
 $(VENV)/.runtime: pyproject.toml constraints.txt
@@ -51,6 +51,9 @@ kill: $(VENV)/.done  ## Kill runs at random moments and resume them: same bits? 
 
 long: $(VENV)/.done  ## Run the tests that take minutes: gradients of every solver, method and control.
 	$(BIN)/python -m pytest -m long -n auto
+
+estimators: $(VENV)/.done  ## All of scikit-learn's checks, for every estimator. Takes minutes.
+	$(BIN)/python -m experiments.estimators.checks
 
 bench: $(VENV)/.runtime  ## Time a training step beside its peers, two minutes; their environments first (3.8 GB).
 	$(BIN)/python -m benchmarks.training_step --quick

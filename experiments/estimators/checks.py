@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import warnings
 
 os.environ["SCIPY_ARRAY_API"] = "1"  # scipy reads it when it is imported, so this stands before the imports below
 
@@ -23,8 +24,6 @@ ESTIMATORS = (oc.ResidualClassifier, oc.NeuralODEClassifier, oc.ResidualRegresso
 
 def main() -> int:
     """Run the checks; returns how many failed."""
-    import warnings
-
     failed = 0
     for kind in ESTIMATORS:
         start = time.perf_counter()

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -227,3 +228,60 @@ def test_mixed_and_double_precision_train() -> None:
         net = network()
         fit(net, PROBLEM, PART, OPTIONS.model_copy(update={"precision": precision}))
         assert next(net.parameters()).dtype == (torch.float64 if precision == "64-true" else torch.float32)
+
+
+def test_a_training_that_is_stopped_is_a_shorter_one(tmp_path: Path) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def stop(name: str, update: int) -> bool:
+        asked.append((name, update))
+        return update == 7
+
+    short, stopped = network(), network()
+    fit(short, PROBLEM, PART, OPTIONS, plan=Plan("p", updates=7, cosine=False))
+    fit(stopped, PROBLEM, PART, OPTIONS, plan=Plan("p", updates=20, cosine=False), folder=tmp_path, stop=stop)
+    assert same(weights(short), weights(stopped))
+    assert asked == [("p", update) for update in range(1, 8)]
+    assert len((tmp_path / "history.jsonl").read_text().splitlines()) == 7
+    again = network()  # it is finished for whoever resumes, with a word to say or without
+    fit(again, PROBLEM, PART, OPTIONS, plan=Plan("p", updates=20, cosine=False), folder=tmp_path)
+    assert same(weights(again), weights(stopped))
+    assert read_weights(tmp_path)[2] == 7
+
+
+@pytest.mark.parametrize("last", [5, 18])
+def test_the_average_of_a_stopped_training(tmp_path: Path, last: int) -> None:
+    """Before the updates that are averaged it is the weights; among them the average of those that there are."""
+    seen = []
+
+    def progress(name: str, update: int, updates: int, info: object) -> None:
+        seen.append({name: p.detach().clone() for name, p in net.named_parameters()})
+
+    net, plan = network(), Plan("p", updates=20, average=0.3)
+    arguments: dict[str, Any] = {"plan": plan, "folder": tmp_path, "progress": progress}
+    average = fit(net, PROBLEM, PART, OPTIONS, stop=lambda name, update: update == last, **arguments)
+    assert len(seen) == last
+    wanted = seen[14:] or seen[-1:]
+    for name, value in average.items():
+        torch.testing.assert_close(value, torch.stack([each[name] for each in wanted]).mean(0))
+    again = fit(network(), PROBLEM, PART, OPTIONS, **arguments)
+    assert all(torch.equal(again[name], value) for name, value in average.items())
+    assert len(seen) == last
+
+
+def test_who_stops_may_put_other_weights_back_and_an_interrupt_is_not_forgotten(tmp_path: Path) -> None:
+    best = network(seed=3)
+    net = network()
+
+    def stop(name: str, update: int) -> bool:
+        if update < 4:
+            return False
+        net.load_state_dict(best.state_dict())
+        os.kill(os.getpid(), signal.SIGINT)
+        return True
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(net, PROBLEM, PART, OPTIONS, plan=Plan(updates=9), folder=tmp_path, stop=stop)
+    again = network()
+    fit(again, PROBLEM, PART, OPTIONS, plan=Plan(updates=9), folder=tmp_path)
+    assert same(weights(again), weights(best))
