@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
@@ -26,16 +25,14 @@ from node_oc.estimator.inputs import Array, Rows, merged, sample_weights
 from node_oc.estimator.partial import one_pass
 from node_oc.estimator.parts import Scales
 from node_oc.estimator.select import LEAST_VALIDATION, Searching, Tried, by_folds, by_validation, two_parts
-from node_oc.estimator.stopping import EarlyStopping
+from node_oc.estimator.train import one_process, train
 from node_oc.exporting import Exported, export
 from node_oc.inference import Model
 from node_oc.problem.cost import Cost
 from node_oc.problem.ocp import Problem
 from node_oc.problem.weighted import Weighted
 from node_oc.system.field import Activation
-from node_oc.training.active import sparsify
-from node_oc.training.batches import derived_generator, training_updates
-from node_oc.training.loop import Plan, Stop, fit
+from node_oc.training.batches import derived_generator
 from node_oc.training.method import Info
 
 
@@ -124,7 +121,7 @@ class Estimator(BaseEstimator, ABC):
         if self.budget is not None:
             searching = Searching(
                 self._problem(size, 0.0), options, float(self.budget), size, lambda: self._fresh(x.shape[1], size),
-                self._seed, self._progress, self._fabric(),
+                self._seed, self._progress, one_process(),
             )  # fmt: skip
             if held is None:
                 network, self.tried_ = by_folds(searching, rows, scales, self.folds)
@@ -132,7 +129,10 @@ class Estimator(BaseEstimator, ABC):
                 network, self.tried_ = by_validation(searching, rows, held, scales)
         else:
             network = self._fresh(x.shape[1], size)
-            self._train(network, rows, held, scales, options, size)
+            stopped = train(network, self._problem(size, self.price), scales.weighted(rows), options, self._progress,
+                            None if held is None else scales.weighted(held), int(self.n_iter_no_change))  # fmt: skip
+            if stopped is not None:
+                self.validation_losses_ = stopped.losses
         self._keep(network, scales)
         return self
 
@@ -194,12 +194,8 @@ class Estimator(BaseEstimator, ABC):
         self._seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         self.n_iter_, self.loss_curve_ = 0, []
         self._moments: dict[str, Any] | None = None
-
-    def _fabric(self) -> Fabric:
-        # float64 comes from the network: Fabric's own "64-true" changes torch's default type for all threads.
-        fabric = Fabric(accelerator="cpu", devices=1)
-        fabric.launch()
-        return fabric
+        for name in ("tried_", "validation_losses_"):  # of a fit before, with other parameters
+            self.__dict__.pop(name, None)
 
     def _options(self, rows: int) -> TrainingSection:
         """Full batches in float64 where the rows fit one, otherwise batches, in float64 too."""
@@ -215,26 +211,6 @@ class Estimator(BaseEstimator, ABC):
     def _fresh(self, features: int, size: int) -> Network:
         return self._network(features, size, derived_generator(self._seed, "weights")).double()
 
-    def _train(
-        self, network: Network, rows: Rows, held: Rows | None, scales: Scales, options: TrainingSection, size: int
-    ) -> None:
-        """At the fixed price, or plainly where there is none."""
-        problem, part = self._problem(size, self.price), scales.weighted(rows)
-        updates = training_updates(options, len(rows))
-        stop: EarlyStopping | None = None
-        if held is not None:
-            stop = EarlyStopping(network, problem.terminal, scales.weighted(held), int(self.n_iter_no_change), updates)
-        asked: Stop | None = stop
-        if problem.group_price:
-            sparsify(network, problem, part, options, updates=updates, name="fit", progress=self._progress,
-                     fabric=self._fabric(), stop=asked)  # fmt: skip
-        else:
-            fit(network, problem, part, options, plan=Plan("fit", updates), progress=self._progress,
-                fabric=self._fabric(), stop=asked)  # fmt: skip
-        if stop is not None:
-            stop.restore()
-            self.validation_losses_ = stop.losses
-
     def _keep(self, network: Network, scales: Scales) -> None:
         names = getattr(self, "feature_names_in_", [f"x{i}" for i in range(self.n_features_in_)])
         meta = {"task": self._task, "classes": [str(c) for c in getattr(self, "classes_", ())],
@@ -244,13 +220,13 @@ class Estimator(BaseEstimator, ABC):
 
     def _pass(self, X: Any, y: NDArray[Any], weight: Array, size: int) -> None:
         """One pass over checked rows; the first one of all makes the network and learns the standardisation."""
-        rows = merged(X, y, weight)
+        rows = Rows(X, y.astype(np.float64), weight)
         if not hasattr(self, "model_"):
             self._begin()
             self._keep(self._fresh(X.shape[1], size), Scales.of(rows, self._task))
-        self._moments = one_pass(self.model_.network, self._problem(size, 0.0), self._scales.weighted(rows),
-                                 self._options(len(rows)), self._moments, self.n_iter_, self._fabric(),
-                                 self._progress)  # fmt: skip
+        part = self._scales.weighted(rows, scaled=False)
+        self._moments = one_pass(self.model_.network, self._problem(size, 0.0), part, self._options(len(rows)),
+                                 self._moments, self.n_iter_, one_process(), self._progress)  # fmt: skip
 
     def _progress(self, name: str, update: int, updates: int, info: Info) -> None:
         self.n_iter_ += 1

@@ -15,6 +15,7 @@ from node_oc.data.split import Scale
 from node_oc.errors import ConfigError, DataError
 
 Array = NDArray[np.float64]
+MERGED = 2**15  # rows up to which equal ones are merged
 
 
 @dataclass(frozen=True)
@@ -60,18 +61,21 @@ def class_weights(rule: Any, classes: NDArray[Any], index: NDArray[Any], weight:
 
     Args:
         rule: None; "balanced", sum of all weights over K times the sum of the class's own; or a mapping label ->
-            number, 1 where a label is missing.
+            number, 1 for the labels that it leaves out.
         classes: labels, (K,).
         index: class index of each row, (n,).
         weight: sample weights, (n,).
 
     Raises:
-        ConfigError: another rule, or a number below 0.
+        ConfigError: another rule, a number below 0, or a mapping that leaves labels out and has others instead.
     """
     if rule is None:
         return np.ones(len(classes))
     if isinstance(rule, str) and rule == "balanced":
         return weight.sum() / (len(classes) * np.bincount(index, weight, len(classes)))
+    if isinstance(rule, Mapping) and (left := set(classes.tolist()) - set(rule)) and set(rule) - set(classes.tolist()):
+        raise ConfigError("class_weight", got=repr(rule), expected=f"weights of {sorted(left)}",
+                          do="Correct the labels.")  # fmt: skip
     found = np.array([rule.get(c, 1.0) for c in classes.tolist()]) if isinstance(rule, Mapping) else np.full(1, np.nan)
     if not (np.isfinite(found).all() and (found >= 0).all()):
         raise ConfigError("class_weight", got=repr(rule), expected='None, "balanced", or {label: number >= 0}',
@@ -83,9 +87,12 @@ def merged(x: Array, y: NDArray[Any], weight: Array) -> Rows:
     """Rows of weight 0 dropped, equal ones (features and target) merged, their weights summed, all sorted.
 
     So a set is what it contains: a weight of 2 and a repeated row, or another order of rows, are the same input to the
-    last bit. Without it they would agree to rounding only, which hundreds of updates amplify.
+    last bit. Without it they would agree to rounding only, which hundreds of updates amplify. More than 2^15 rows are
+    left as they are: no batch holds them all, and sorting them takes its time.
     """
     counts = weight > 0
+    if counts.sum() > MERGED:
+        return Rows(x[counts], y[counts].astype(np.float64), weight[counts])
     table = np.column_stack([x[counts], y[counts].astype(np.float64)]) + 0.0  # -0 and 0 are one number
     rows, place = np.unique(table, axis=0, return_inverse=True)
     summed = np.bincount(place.reshape(-1), weight[counts], len(rows)).astype(np.float64)

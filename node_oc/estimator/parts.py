@@ -37,7 +37,7 @@ class Scales:
         target = y.long() if self.y is None else self.y.apply(y[:, None])
         return Part(self.x.apply(torch.from_numpy(rows.x)), target)
 
-    def weighted(self, rows: Rows) -> Part:
-        """Samples with their weights, of mean 1, beside the targets: what :class:`node_oc.Weighted` costs are of."""
+    def weighted(self, rows: Rows, scaled: bool = True) -> Part:
+        """Samples with their weights beside the targets, see :func:`node_oc.problem.weighted.with_weights`."""
         plain = self.plain(rows)
-        return Part(plain.x, with_weights(plain.y, torch.from_numpy(rows.weight)))
+        return Part(plain.x, with_weights(plain.y, torch.from_numpy(rows.weight), scaled))

@@ -36,12 +36,13 @@ class Weighted(Cost):
         return self.cost.least
 
 
-def with_weights(target: Tensor, weight: Tensor) -> Tensor:
-    """Targets with the weights beside them, scaled to mean 1, as :class:`Weighted` wants them.
+def with_weights(target: Tensor, weight: Tensor, scaled: bool = True) -> Tensor:
+    """Targets with the weights beside them, as :class:`Weighted` wants them.
 
     Args:
         target: class indices (n,) or targets (n, M).
         weight: at least 0, not all 0, (n,); its type is that of the result.
+        scaled: whether they are scaled to mean 1; not where the samples are a few of a stream, whose mean is unknown.
 
     Returns:
         (n, M+1); class indices are exact in it up to 2^24 classes in float32.
@@ -54,4 +55,5 @@ def with_weights(target: Tensor, weight: Tensor) -> Tensor:
                         expected="finite numbers >= 0, one > 0",
                         do="Drop the samples that shall not count.")  # fmt: skip
     columns = target[:, None] if target.dim() == 1 else target
-    return torch.cat([columns.to(weight), (weight / weight.mean())[:, None]], 1)
+    beside = weight / weight.mean() if scaled else weight
+    return torch.cat([columns.to(weight), beside[:, None]], 1)

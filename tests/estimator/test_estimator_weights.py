@@ -86,3 +86,15 @@ def test_weights_that_weigh_nothing_are_refused(weight: list[float]) -> None:
         with_weights(torch.tensor([0, 1]), torch.tensor(weight))
     with pytest.raises(ValueError, match="weight"):
         oc.ResidualClassifier().fit([[0.0], [1.0]], [0, 1], sample_weight=weight)
+
+
+def test_a_class_weight_of_a_label_that_does_not_exist_is_told() -> None:
+    with pytest.raises(oc.ConfigError, match="class_weight"):
+        oc.ResidualClassifier(class_weight={"zero": 2, 1: 1}).fit(X, Y)
+
+
+def test_rows_of_a_pass_count_by_their_weight_as_it_is() -> None:
+    """A stream has no mean weight: a pass at weight 0.5 has half the gradient of the first cost, not the same."""
+    losses = [oc.ResidualRegressor(stage_weight=0, energy=0, **SMALL).partial_fit(X_NUMBERS, Y_NUMBERS, weight)
+              .loss_curve_[0] for weight in (np.full(40, 0.5), None)]  # fmt: skip
+    assert losses[0] == pytest.approx(losses[1] / 2)
