@@ -1,5 +1,7 @@
 """All of scikit-learn's estimator checks for all four estimators; those that skip are listed by name, with the reason.
 
+And whether joblib's processes train the same as this one.
+
     python -m experiments.estimators.checks
 
 Exits with 1 where a check fails.
@@ -14,7 +16,9 @@ import warnings
 
 os.environ["SCIPY_ARRAY_API"] = "1"  # scipy reads it when it is imported, so this stands before the imports below
 
+from sklearn.datasets import load_iris
 from sklearn.exceptions import SkipTestWarning
+from sklearn.model_selection import cross_val_score
 from sklearn.utils.estimator_checks import check_estimator
 
 import node_oc as oc
@@ -37,7 +41,17 @@ def main() -> int:
             if r["status"] != "passed":
                 print(f"  {r['status']}: {r['check_name']}: {r['exception']}")
         failed += count["failed"]
+    failed += not same_in_other_processes()
     return failed
+
+
+def same_in_other_processes() -> bool:
+    """Whether joblib's processes train the same as this one."""
+    x, y = load_iris(return_X_y=True)
+    here, there = (cross_val_score(oc.ResidualClassifier(random_state=0), x, y, n_jobs=jobs) for jobs in (1, 2))
+    same = bool((here == there).all())
+    print(f"cross_val_score in two processes: {'the same' if same else f'{there}, here {here}'}")
+    return same
 
 
 if __name__ == "__main__":

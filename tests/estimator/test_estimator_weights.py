@@ -14,7 +14,7 @@ from node_oc.estimator.inputs import class_weights, merged, weighted_scale
 from node_oc.problem import SoftCrossEntropy
 from node_oc.problem.weighted import Weighted, with_weights
 
-SMALL: dict[str, Any] = {"width": 6, "hidden": 6, "min_updates": 40, "random_state": 0}
+SMALL: dict[str, Any] = {"width": 6, "hidden": 6, "min_updates": 25, "random_state": 0}
 X, Y = make_classification(40, 5, random_state=0)
 X_NUMBERS, Y_NUMBERS = make_regression(40, 5, random_state=0)
 WEIGHT = np.random.default_rng(0).integers(0, 4, 40)

@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 
 import node_oc as oc
 
-SMALL: dict[str, Any] = {"width": 8, "hidden": 8, "min_updates": 60, "learning_rate": 3e-2, "random_state": 0}
+SMALL: dict[str, Any] = {"width": 8, "hidden": 8, "min_updates": 40, "learning_rate": 4e-2, "random_state": 0}
 X, Y = load_iris(return_X_y=True)
 NAMES = load_iris().target_names[Y]
 MODEL = oc.ResidualClassifier(depth=3, **SMALL).fit(X, NAMES)
@@ -46,15 +46,15 @@ def test_a_table_keeps_its_names() -> None:
 
 
 def test_what_is_built_on_estimators_works() -> None:
-    search = GridSearchCV(clone(MODEL), {"depth": [1, 2], "activation": ["tanh", "relu"]}, cv=2).fit(X, NAMES)
+    search = GridSearchCV(clone(MODEL), {"depth": [1, 2]}, cv=2).fit(X, NAMES)
     assert search.best_score_ > 0.9
-    assert cross_val_score(make_pipeline(StandardScaler(), clone(MODEL)), X, NAMES, cv=3).mean() > 0.9
+    assert cross_val_score(make_pipeline(StandardScaler(), clone(MODEL)), X, NAMES, cv=2).mean() > 0.9
 
 
-@pytest.mark.parametrize("backend", ["loky", "threading"])
-def test_other_processes_and_threads_train_the_same(backend: str) -> None:
+def test_other_threads_train_the_same() -> None:
+    """Other processes too, which take longer to start: `make estimators`."""
     default = torch.get_default_dtype()
-    with joblib.parallel_config(backend=backend):
+    with joblib.parallel_config(backend="threading"):
         scores = cross_val_score(clone(MODEL), X, NAMES, cv=2, n_jobs=2)
     np.testing.assert_array_equal(scores, cross_val_score(clone(MODEL), X, NAMES, cv=2))
     assert torch.get_default_dtype() == default == torch.float32
@@ -83,7 +83,7 @@ def test_many_rows_are_trained_in_batches() -> None:
 
 
 def test_the_depth_counts_steps_that_are_not_zero_and_crop_drops_the_others() -> None:
-    model = oc.ResidualClassifier(depth=4, price=0.3, **{**SMALL, "min_updates": 200}).fit(X, NAMES)
+    model = oc.ResidualClassifier(depth=4, price=0.3, **{**SMALL, "min_updates": 100}).fit(X, NAMES)
     zero = model.model_.network.zero_steps()
     assert zero
     assert model.depth_ == 4 - len(zero)
@@ -132,9 +132,9 @@ def test_early_stopping_ends_both_trainings_at_a_price() -> None:
 
 def test_passes_learn_what_a_fit_learns() -> None:
     model = oc.ResidualClassifier(depth=2, **SMALL)
-    for _ in range(60):
+    for _ in range(40):
         model.partial_fit(X, NAMES, classes=np.unique(NAMES))
-    assert model.n_iter_ == 60
+    assert model.n_iter_ == 40
     assert model.score(X, NAMES) > 0.9
     regressor = oc.ResidualRegressor(depth=2, full_batch=0, batch=16, **SMALL)
     for _ in range(10):
@@ -155,14 +155,14 @@ def test_progress_is_told_when_asked_for(capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().out == ""
     clone(MODEL).set_params(verbose=1).fit(X, NAMES)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-1].startswith("[ResidualClassifier] fit-refit 18/18  J ")
+    assert lines[-1].startswith("[ResidualClassifier] fit-refit 12/12  J ")
 
 
 # -- the budget ----------------------------------------------------------------------------------------------
 
 
 def test_a_budget_finds_a_depth_on_held_out_rows() -> None:
-    x, y = make_moons(1200, noise=0.1, random_state=0)
+    x, y = make_moons(900, noise=0.1, random_state=0)
     model = oc.ResidualClassifier(depth=3, budget=0.05, validation_fraction=0.25, **SMALL).fit(x, y)
     inside = [tried.depth for tried in model.tried_ if tried.excess <= tried.allowed]
     assert model.depth_ == min(inside) == model.model_.network.depth
@@ -175,12 +175,12 @@ def test_few_rows_are_cross_validated(kind: Any) -> None:
     inside = {tried.depth: tried.excess <= tried.allowed for tried in model.tried_}
     assert model.depth_ == min([m for m, fine in inside.items() if fine], default=2)
     assert model.score(X, Y) > 0.8
-    assert model.n_iter_ > 4 * 60  # three folds and the whole, and what was healed
+    assert model.n_iter_ > 4 * 40  # three folds and the whole, and what was healed
 
 
 def test_depth_that_is_needed_is_not_given_up() -> None:
-    x, y = make_moons(400, noise=0.1, random_state=0)  # no line separates them
-    model = oc.ResidualClassifier(depth=2, budget=0.01, folds=2, **{**SMALL, "min_updates": 150}).fit(x, y)
+    x, y = make_moons(200, noise=0.1, random_state=0)  # no line separates them
+    model = oc.ResidualClassifier(depth=2, budget=0.01, folds=2, **{**SMALL, "min_updates": 100}).fit(x, y)
     assert model.depth_ >= 1
     assert next(tried for tried in model.tried_ if tried.depth == 0).excess > 0.03
 

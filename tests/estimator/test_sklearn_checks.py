@@ -10,7 +10,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import node_oc as oc
 
-SMALL: dict[str, Any] = {"width": 8, "hidden": 8, "min_updates": 60, "learning_rate": 3e-2}
+SMALL: dict[str, Any] = {"width": 8, "hidden": 8, "min_updates": 30, "learning_rate": 6e-2}
 
 
 @parametrize_with_checks(
