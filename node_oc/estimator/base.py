@@ -82,8 +82,12 @@ class Estimator(BaseEstimator, ABC):
         """The cost of the output and of every hidden state's readout."""
 
     @abstractmethod
-    def _targets(self, y: NDArray[Any], weight: Array) -> tuple[Array, Array, int]:
-        """Targets as numbers, weights with those of the classes, and the size of a readout; learns the classes."""
+    def _targets(self, y: NDArray[Any]) -> tuple[Array, int]:
+        """Targets as numbers, and the size of a readout; learns the classes."""
+
+    @abstractmethod
+    def _counted(self, rows: Rows) -> Rows:
+        """The rows with the weights of their classes."""
 
     @property
     def depth_(self) -> int:
@@ -107,8 +111,9 @@ class Estimator(BaseEstimator, ABC):
         x, y = self._validated(X, y, reset=True)
         weight = sample_weights(sample_weight, x)
         counts = weight > 0
-        target, weight, size = self._targets(y[counts], weight[counts])
-        rows = merged(x[counts], target, weight)
+        target, size = self._targets(y[counts])
+        # Merged before classes weigh in: a weight times 3 is not to the last bit the sum of three of them.
+        rows = self._counted(merged(x[counts], target, weight[counts]))
         self._begin()
         if self.early_stopping or (
             self.budget is not None and self.validation_fraction * len(rows) >= LEAST_VALIDATION

@@ -13,7 +13,7 @@ from node_oc.data.split import Task
 from node_oc.errors import ConfigError, DataError
 from node_oc.estimator.base import Estimator
 from node_oc.estimator.checks import check_parameters
-from node_oc.estimator.inputs import Array, class_weights, sample_weights
+from node_oc.estimator.inputs import Array, Rows, class_weights, sample_weights
 from node_oc.problem.cost import Cost, CrossEntropy, SoftCrossEntropy
 
 
@@ -78,12 +78,16 @@ class Classifier(ClassifierMixin, Estimator):
         self._pass(x, index, weight, len(known))
         return self
 
-    def _targets(self, y: NDArray[Any], weight: Array) -> tuple[Array, Array, int]:
+    def _targets(self, y: NDArray[Any]) -> tuple[Array, int]:
         check_classification_targets(y)
         self.classes_, index = np.unique(y, return_inverse=True)
         _several(self.classes_)
-        weight = weight * class_weights(self.class_weight, self.classes_, index, weight)[index]
-        return index.astype(np.float64), weight, len(self.classes_)
+        return index.astype(np.float64), len(self.classes_)
+
+    def _counted(self, rows: Rows) -> Rows:
+        index = rows.y.astype(np.int64)
+        weight = rows.weight * class_weights(self.class_weight, self.classes_, index, rows.weight)[index]
+        return Rows(rows.x, rows.y, sample_weights(weight, rows.x)).take(np.flatnonzero(weight))
 
     def _cost(self, outputs: int) -> Cost:
         return SoftCrossEntropy(outputs, float(self.eps)) if self.eps else CrossEntropy()

@@ -11,7 +11,7 @@ from sklearn.base import RegressorMixin
 from node_oc.data.split import Task
 from node_oc.estimator.base import Estimator
 from node_oc.estimator.checks import check_parameters
-from node_oc.estimator.inputs import Array, sample_weights
+from node_oc.estimator.inputs import Array, Rows, sample_weights
 from node_oc.problem.cost import Cost, SquaredError
 
 
@@ -43,8 +43,11 @@ class Regressor(RegressorMixin, Estimator):
         self._pass(x, y, sample_weights(sample_weight, x), 1)
         return self
 
-    def _targets(self, y: NDArray[Any], weight: Array) -> tuple[Array, Array, int]:
-        return y.astype(np.float64), weight, 1
+    def _targets(self, y: NDArray[Any]) -> tuple[Array, int]:
+        return y.astype(np.float64), 1
+
+    def _counted(self, rows: Rows) -> Rows:
+        return rows
 
     def _cost(self, outputs: int) -> Cost:
         return SquaredError()

@@ -21,6 +21,7 @@ WEIGHT = np.random.default_rng(0).integers(0, 4, 40)
 CASES = [
     (oc.ResidualClassifier(depth=3, **SMALL), X, Y),
     (oc.NeuralODEClassifier(steps=2, class_weight="balanced", **SMALL), X, Y),
+    (oc.ResidualClassifier(depth=2, class_weight={0: 0.1, 1: 0.7}, **SMALL), X, Y),
     (oc.ResidualRegressor(depth=3, **SMALL), X_NUMBERS, Y_NUMBERS),
     (oc.NeuralODERegressor(steps=2, price=0.0, **SMALL), X_NUMBERS, Y_NUMBERS),
 ]
