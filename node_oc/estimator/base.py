@@ -77,6 +77,14 @@ class Estimator(BaseEstimator, ABC):
     def _network(self, features: int, outputs: int, generator: torch.Generator) -> Network:
         """An untrained network. All that the trainings and the search ask of it is that it is one."""
 
+    def _solved_by(self) -> dict[str, Any]:
+        """What of the training options names an adaptive solver; nothing with a table."""
+        return {}
+
+    def _delivered(self, network: Network, x: torch.Tensor) -> Network:
+        """The network that predicts, from the one that was trained and the standardised rows (n, D)."""
+        return network
+
     @abstractmethod
     def _cost(self, outputs: int) -> Cost:
         """The cost of the output and of every hidden state's readout."""
@@ -138,6 +146,7 @@ class Estimator(BaseEstimator, ABC):
                             None if held is None else scales.weighted(held), int(self.n_iter_no_change))  # fmt: skip
             if stopped is not None:
                 self.validation_losses_ = stopped.losses
+            network = self._delivered(network, scales.weighted(rows).x)
         self._keep(network, scales)
         return self
 
@@ -207,6 +216,7 @@ class Estimator(BaseEstimator, ABC):
         return TrainingSection(
             epochs=int(self.epochs), min_updates=int(self.min_updates), learning_rate=float(self.learning_rate),
             batch=0 if rows <= self.full_batch else int(self.batch), precision="64-true", seed=self._seed,
+            **self._solved_by(),
         )  # fmt: skip
 
     def _problem(self, size: int, price: float) -> Problem:

@@ -11,16 +11,20 @@ from sklearn.base import BaseEstimator
 from node_oc.discretization.tableau import TABLEAUS
 from node_oc.errors import ConfigError
 from node_oc.system.field import Activation
+from node_oc.trajectory.solution import Adaptive
 
 WHOLE = {"depth": 1, "steps": 1, "width": 1, "hidden": 1, "epochs": 1, "min_updates": 0, "batch": 1, "full_batch": 0,
-         "folds": 2, "n_iter_no_change": 1}  # fmt: skip
+         "folds": 2, "n_iter_no_change": 1, "functions": 1}  # fmt: skip
 """Least values of whole numbers."""
 RANGES = {"stage_weight": (0.0, math.inf), "price": (0.0, math.inf), "energy": (0.0, math.inf), "eps": (0.0, 1.0),
           "budget": (0.0, 1.0)}  # fmt: skip
 """Real numbers, low <= value < high."""
-OPEN = {"learning_rate": (0.0, math.inf), "validation_fraction": (0.0, 1.0), "horizon": (0.0, math.inf)}
+OPEN = {"learning_rate": (0.0, math.inf), "validation_fraction": (0.0, 1.0), "horizon": (0.0, math.inf),
+        "tolerance": (0.0, math.inf)}  # fmt: skip
 """Real numbers, low < value < high."""
-WORDS = {"activation": get_args(Activation), "solver": tuple(TABLEAUS)}
+ADAPTIVE = get_args(Adaptive)
+WORDS = {"activation": get_args(Activation), "solver": (*TABLEAUS, *ADAPTIVE),
+         "controls": ("piecewise", "constant", "polynomial", "chebyshev", "fourier")}  # fmt: skip
 MAY_BE_NONE = frozenset({"budget"})
 
 
@@ -47,6 +51,14 @@ def check_parameters(estimator: BaseEstimator, partial: bool = False) -> None:
     if given["early_stopping"] and given["budget"] is not None:
         raise ConfigError("early_stopping", got="True with a budget", expected="one of the two",
                           do="Both would judge by the same held-out rows: choose.")  # fmt: skip
+    if (controls := given.get("controls", "piecewise")) != "piecewise":
+        for name, none in (("price", 0), ("budget", None)):
+            if given[name] != none:
+                raise ConfigError(name, got=f"{given[name]} with controls={controls!r}", expected=f"{name}={none}",
+                                  do="Steps that share a control have no price or depth of their own.")  # fmt: skip
+    if partial and given.get("solver") in ADAPTIVE:
+        raise ConfigError("partial_fit", got=f"solver={given['solver']!r}", expected="a table",
+                          do="What predicts must be what is trained on: use heun, or fit.")  # fmt: skip
     if partial and (given["early_stopping"] or given["budget"] is not None):
         raise ConfigError("partial_fit", got="early_stopping or a budget", expected="neither",
                           do="One pass holds no rows out: use fit.")  # fmt: skip

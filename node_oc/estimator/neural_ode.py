@@ -1,44 +1,91 @@
-"""Neural ODEs as estimators, their controls constant in each step."""
+"""Neural ODEs as estimators."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from node_oc.discretization.grid import DepthGrid
 from node_oc.discretization.network import Network
-from node_oc.discretization.tableau import TABLEAUS
+from node_oc.discretization.refine import refine
+from node_oc.discretization.tableau import RK4, TABLEAUS
+from node_oc.errors import DivergenceError
 from node_oc.estimator.classifier import Classifier
 from node_oc.estimator.regressor import Regressor
-from node_oc.system.dense import DenseSystem
+from node_oc.system.dense import DenseSystem, linear
 from node_oc.system.field import Activation
+from node_oc.system.ode import BASES, DenseVectorField, NeuralODE, Piecewise
+from node_oc.trajectory.solution import Solution, Solver
+
+RESOLVED = 1e-3  # of the largest output: how far the table that predicts may be from the ODE
+EXACT = 1e-6  # rtol and atol of that
+FINEST = 4096  # steps
 
 
 class Continuous:
-    """x' = F(x, u(t)) on [0, horizon], u constant in each of ``steps`` steps of a Runge-Kutta table."""
+    """x' = F(x, u(t)) on [0, horizon], stepped by a Runge-Kutta table or solved adaptively."""
 
     horizon: float
     steps: int
+    controls: str
+    functions: int
     solver: str
+    tolerance: float
     width: int
     hidden: int
     activation: Activation
 
+    @property
+    def _adaptive(self) -> bool:
+        return self.solver not in TABLEAUS
+
     def _network(self, features: int, outputs: int, generator: torch.Generator) -> Network:
-        system = DenseSystem(features, outputs, depth=int(self.steps), width=int(self.width), hidden=int(self.hidden),
-                             activation=self.activation, generator=generator)  # fmt: skip
-        grid = DepthGrid.uniform(int(self.steps), float(self.horizon) / int(self.steps))
-        return Network(system, grid, TABLEAUS[self.solver])
+        steps, width, hidden = int(self.steps), int(self.width), int(self.hidden)
+        table = RK4 if self._adaptive else TABLEAUS[self.solver]
+        if self.controls == "piecewise":  # as many layers of their own
+            system = DenseSystem(features, outputs, depth=steps, width=width, hidden=hidden,
+                                 activation=self.activation, generator=generator)  # fmt: skip
+            return Network(system, DepthGrid.uniform(steps, float(self.horizon) / steps), table)
+        size = int(self.functions)
+        basis = Piecewise(1) if self.controls == "constant" else BASES[self.controls](size)
+        field = DenseVectorField(width, hidden, self.activation, generator=generator)
+        ode = NeuralODE(field, lift=linear(features, width, generator), head=linear(width, outputs, generator),
+                        horizon=float(self.horizon), steps=steps, basis=basis)  # fmt: skip
+        return Network(ode, table=table)
+
+    def _solved_by(self) -> dict[str, Any]:
+        return {"solver": self.solver, "tolerance": float(self.tolerance)} if self._adaptive else {}
+
+    def _delivered(self, network: Network, x: Tensor) -> Network:
+        """Steps halved until the table computes what the ODE does; of a table it is as it was trained."""
+        if not self._adaptive:
+            return network
+        with torch.no_grad():  # the ODE itself, and not what a loose tolerance makes of it
+            exact = Solution(network, x, Solver("dopri5", EXACT, EXACT)).final
+            while float((network(x) - exact).abs().max() / exact.abs().max()) > RESOLVED:
+                if 2 * network.depth > FINEST:
+                    raise DivergenceError("steps of the table", got=f"more than {FINEST} to follow the ODE",
+                                          expected=f"outputs within {RESOLVED:g}",
+                                          do="The field is stiff: shorten the horizon, or use a table.")  # fmt: skip
+                network = refine(network)
+        return network
 
 
 class NeuralODEClassifier(Continuous, Classifier):
-    """A neural ODE that tells classes apart: x' = F(x, u(t)), u constant in each step.
+    """A neural ODE that tells classes apart: x' = F(x, u(t)).
 
     Args:
         horizon: T, the time at which the state is read out.
-        steps: steps of the solver, and pieces of u.
-        solver: "euler", "midpoint", "heun" or "rk4".
+        steps: N equal intervals: steps of a table, between which an adaptive solver takes its own.
+        controls: "piecewise": u constant in each step, a layer of its own; or one function of time that all steps
+            share, "constant", "polynomial", "chebyshev" or "fourier": then no step has a price, so ``price=0``.
+        functions: number of basis functions of such a control; odd for "fourier".
+        solver: "euler", "midpoint", "heun" or "rk4"; or an adaptive one, "dopri5", "dopri8", "bosh3", "fehlberg2",
+            "adaptive_heun". After the training its steps are halved until RK4, which predicts and is exported,
+            gives the same outputs to a thousandth of the largest.
+        tolerance: rtol and atol of an adaptive solver.
         width: state size D.
         hidden: hidden units of a branch.
         activation: "tanh", "relu" or "gelu".
@@ -76,7 +123,10 @@ class NeuralODEClassifier(Continuous, Classifier):
         *,
         horizon: float = 1.0,
         steps: int = 6,
+        controls: str = "piecewise",
+        functions: int = 3,
         solver: str = "heun",
+        tolerance: float = 1e-4,
         width: int = 16,
         hidden: int = 16,
         activation: Activation = "tanh",
@@ -100,7 +150,10 @@ class NeuralODEClassifier(Continuous, Classifier):
     ) -> None:
         self.horizon = horizon
         self.steps = steps
+        self.controls = controls
+        self.functions = functions
         self.solver = solver
+        self.tolerance = tolerance
         self.width = width
         self.hidden = hidden
         self.activation = activation
@@ -124,12 +177,18 @@ class NeuralODEClassifier(Continuous, Classifier):
 
 
 class NeuralODERegressor(Continuous, Regressor):
-    """A neural ODE that predicts a number: x' = F(x, u(t)), u constant in each step.
+    """A neural ODE that predicts a number: x' = F(x, u(t)).
 
     Args:
         horizon: T, the time at which the state is read out.
-        steps: steps of the solver, and pieces of u.
-        solver: "euler", "midpoint", "heun" or "rk4".
+        steps: N equal intervals: steps of a table, between which an adaptive solver takes its own.
+        controls: "piecewise": u constant in each step, a layer of its own; or one function of time that all steps
+            share, "constant", "polynomial", "chebyshev" or "fourier": then no step has a price, so ``price=0``.
+        functions: number of basis functions of such a control; odd for "fourier".
+        solver: "euler", "midpoint", "heun" or "rk4"; or an adaptive one, "dopri5", "dopri8", "bosh3", "fehlberg2",
+            "adaptive_heun". After the training its steps are halved until RK4, which predicts and is exported,
+            gives the same outputs to a thousandth of the largest.
+        tolerance: rtol and atol of an adaptive solver.
         width: state size D.
         hidden: hidden units of a branch.
         activation: "tanh", "relu" or "gelu".
@@ -164,7 +223,10 @@ class NeuralODERegressor(Continuous, Regressor):
         *,
         horizon: float = 1.0,
         steps: int = 6,
+        controls: str = "piecewise",
+        functions: int = 3,
         solver: str = "heun",
+        tolerance: float = 1e-4,
         width: int = 16,
         hidden: int = 16,
         activation: Activation = "relu",
@@ -186,7 +248,10 @@ class NeuralODERegressor(Continuous, Regressor):
     ) -> None:
         self.horizon = horizon
         self.steps = steps
+        self.controls = controls
+        self.functions = functions
         self.solver = solver
+        self.tolerance = tolerance
         self.width = width
         self.hidden = hidden
         self.activation = activation

@@ -74,7 +74,8 @@ def check_gradients(
     solver = solver or Solver()
     exact = copy.deepcopy(network).double()
     y = target.double() if target.is_floating_point() else target
-    fine = replace(solver, rtol=REFERENCE, atol=REFERENCE, gradient="backprop", controlled=True)
+    fine = replace(solver, rtol=REFERENCE, atol=REFERENCE, gradient="backprop", controlled=True,
+                   max_steps=max(solver.max_steps, 100_000))  # fmt: skip
     reference, _ = _gradient(exact, problem, x.double(), y, fine)
     errors, evaluations, said = {}, {}, {}
     for method in methods:

@@ -100,9 +100,9 @@ class DenseSystem(System):
         }  # fmt: skip
         self.width, self.outputs, self.row_norm = width, outputs, row_norm
         self.features = features
-        self.lifting = _linear(features, width, generator) if lift == "linear" else None
+        self.lifting = linear(features, width, generator) if lift == "linear" else None
         self.steps = nn.ModuleList(Branch(width, hidden, activation, generator) for _ in range(depth))
-        self.reading = _linear(width, outputs, generator) if head == "linear" else None
+        self.reading = linear(width, outputs, generator) if head == "linear" else None
         self.constrain_()
 
     @property
@@ -189,7 +189,8 @@ class DenseSystem(System):
         return dict(self._spec)
 
 
-def _linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
+def linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
+    """A lift or head: weights of variance 1 / inputs, no offsets at first."""
     layer = nn.utils.skip_init(nn.Linear, inputs, outputs)
     with torch.no_grad():
         layer.weight.copy_(torch.randn(outputs, inputs, generator=generator) / math.sqrt(inputs))
