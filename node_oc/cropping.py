@@ -1,4 +1,4 @@
-"""Cut a network at a depth, drop its zero steps wherever they lie, or make room for more."""
+"""Cut a network at a depth or an ODE at a time, drop zero steps wherever they lie, or make room for more."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import torch
 
 from node_oc.discretization.grid import DepthGrid
 from node_oc.discretization.network import Network
-from node_oc.errors import ShapeError
+from node_oc.errors import ConfigError, ShapeError
+from node_oc.system.base import as_number
+from node_oc.system.ode import NeuralODE
 from node_oc.training.growing import in_turns
 
 
@@ -39,6 +41,32 @@ def crop(network: Network, *, depth: int | None = None, steps: Sequence[int] | N
         raise ShapeError("steps", got=list(steps), expected="increasing step indices without repeats",
                          do="Sort the steps.")  # fmt: skip
     return network.keep(steps)
+
+
+def shorten(ode: NeuralODE | Network, horizon: float) -> Network:
+    """The same ODE on [0, T'], T' <= T: what comes later is cut off, and the head reads the state at T'.
+
+    Args:
+        ode: a neural ODE, or a network of it; it is left as it is.
+        horizon: T', in units of time.
+
+    Returns:
+        A network with the grid of the old one up to T', its last interval shorter, and the same table.
+
+    Raises:
+        ConfigError: no neural ODE, or a T' outside (0, T].
+    """
+    network = ode if isinstance(ode, Network) else Network(ode)
+    system = network.system
+    if not isinstance(system, NeuralODE):
+        raise ConfigError("shorten", got=f"a {type(system).__name__}", expected="a neural ODE",
+                          do="The layers of a residual network are cropped by node_oc.crop.")  # fmt: skip
+    pace = as_number(system.pace)
+    if not 0 < horizon <= pace * system.times[-1]:
+        raise ConfigError("horizon", got=horizon, expected=f"more than 0, at most T = {pace * system.times[-1]:g}",
+                          do="Choose a time that the ODE has.")  # fmt: skip
+    return Network(system.shortened([*(pace * t for t in system.times if pace * t < horizon), horizon]),
+                   table=network.table)  # fmt: skip
 
 
 def awake_steps(network: Network) -> list[int]:

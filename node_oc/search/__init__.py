@@ -4,10 +4,11 @@ from node_oc.search.compared import Compared, Rival
 from node_oc.search.depth import PRICES, DepthSearch
 from node_oc.search.found import Candidate, Found, Growth, Priced, Window
 from node_oc.search.grow import GrowthSearch
+from node_oc.search.horizon import HorizonCrop, crop_horizon
 from node_oc.search.influence import block_influence
 from node_oc.search.protocol import Protocol
 from node_oc.search.rivals import Rivals
 from node_oc.search.sweeps import Sweeps
 
-__all__ = ["PRICES", "Candidate", "Compared", "DepthSearch", "Found", "Growth", "GrowthSearch", "Priced", "Protocol",
-           "Rival", "Rivals", "Sweeps", "Window", "block_influence"]  # fmt: skip
+__all__ = ["PRICES", "Candidate", "Compared", "DepthSearch", "Found", "Growth", "GrowthSearch", "HorizonCrop",
+           "Priced", "Protocol", "Rival", "Rivals", "Sweeps", "Window", "block_influence", "crop_horizon"]  # fmt: skip

@@ -36,7 +36,7 @@ class Candidate:
 
     Attributes:
         depth: number of steps M.
-        steps: which steps of the full network it keeps.
+        steps: which steps of the full network it keeps; none where it was made anew, from an ODE.
         network: healed, an ordinary module.
         raw: mean paired loss on the selecting half before healing.
         excess: after healing.

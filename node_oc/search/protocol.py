@@ -118,12 +118,26 @@ class Protocol:
             teacher: see :meth:`teacher`.
             share: see :meth:`heal`.
         """
-        network = crop(source, steps=steps)
+        return self.judge(crop(source, steps=steps), name, teacher, share, steps)
+
+    def judge(
+        self, network: Network, name: str, teacher: Tensor | None = None, share: float = HEALING,
+        steps: Sequence[int] = (),
+    ) -> Candidate:  # fmt: skip
+        """Heal a shortened network where the section says so, in place, and measure it on the selecting half.
+
+        Args:
+            network: a shorter one than the reference, however that was come by.
+            name: of the healing.
+            teacher: see :meth:`teacher`.
+            share: see :meth:`heal`.
+            steps: the steps of another network that it keeps; none where it was made anew.
+        """
         excess = raw = float(self.paired(network).mean())
         if self.search.heal:
             self.heal(network, name, teacher, share)
             excess = float(self.paired(network).mean())
-        return Candidate(len(steps), tuple(steps), network, raw, excess, excess <= self.budget.limit)
+        return Candidate(network.depth, tuple(steps), network, raw, excess, excess <= self.budget.limit)
 
     def _known(self) -> tuple[Network, NDArray[np.float64], Budget]:
         if self._reference is None:

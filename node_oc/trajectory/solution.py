@@ -169,20 +169,29 @@ class Solution:
         return self._integrate(field, start, ())
 
     def _integrate(self, field: _Field, start: tuple[Tensor, ...], leaves: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        solver, h = self.solver, self.network.grid.h[field.k]
+        if self.solver.gradient != "adjoint":
+            return tuple(part[-1] for part in self._at(field, start))
+        trained = tuple(p for p in (*self.network.parameters(), *leaves) if p.requires_grad)
+        back = {"max_num_steps": self.solver.max_steps, "step_t": self._ends(field, start)[:1]}
+        return tuple(part[-1] for part in self._at(field, start, adjoint_params=trained, adjoint_options=back))
+
+    def _ends(self, field: _Field, start: tuple[Tensor, ...]) -> Tensor:
+        """Beginning and end of an interval: 0 and h_k."""
+        dtype = torch.promote_types(start[0].dtype, torch.float32)
+        return torch.tensor([0.0, self.network.grid.h[field.k]], dtype=dtype, device=start[0].device)
+
+    def _at(
+        self, field: _Field, start: tuple[Tensor, ...], times: Tensor | None = None, **adjoint: Any
+    ) -> tuple[Tensor, ...]:
+        """The parts of the state at some times of an interval, (times, ...); the steps taken are the same for all."""
+        solver, ends = self.solver, self._ends(field, start)
         norm = _largest if solver.controlled else _of_state
-        times = torch.tensor([0.0, h], dtype=torch.promote_types(start[0].dtype, torch.float32), device=start[0].device)
-        options = {"norm": norm, "max_num_steps": solver.max_steps, "step_t": times[1:]}  # ends there, not beyond
-        common: dict[str, Any] = {
-            "rtol": solver.rtol, "atol": solver.atol, "method": solver.method, "options": options,
-        }  # fmt: skip
+        options = {"norm": norm, "max_num_steps": solver.max_steps, "step_t": ends[1:]}  # ends there, not beyond
         try:
-            if solver.gradient != "adjoint":
-                return tuple(part[-1] for part in odeint(field, start, times, **common))
-            trained = tuple(p for p in (*self.network.parameters(), *leaves) if p.requires_grad)
-            back = {"max_num_steps": solver.max_steps, "step_t": times[:1]}
-            parts = odeint_adjoint(field, start, times, adjoint_params=trained, adjoint_options=back, **common)
-            return tuple(part[-1] for part in parts)
+            return (odeint_adjoint if adjoint else odeint)(
+                field, start, ends if times is None else times, rtol=solver.rtol, atol=solver.atol,
+                method=solver.method, options=options, **adjoint,
+            )  # fmt: skip
         except AssertionError as error:  # torchdiffeq's way to say that it gives up
             raise field.gave_up(str(error), solver) from error
 
@@ -196,6 +205,7 @@ class _Field(nn.Module):
         super().__init__()
         self.network, self.k, self.cost, self.statistics = network, k, cost, statistics
         self.at: tuple[Any, tuple[Tensor, ...]] | None = None
+        self.accepted: list[float] = []  # where the accepted steps begin
 
     def forward(self, tau: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         self.statistics.evaluations += 1
@@ -210,8 +220,9 @@ class _Field(nn.Module):
     def callback_step(self, tau: Tensor, state: tuple[Tensor, ...], _: Tensor) -> None:
         self.at = tau, state
 
-    def callback_accept_step(self, *_: Any) -> None:
+    def callback_accept_step(self, tau: Tensor, *_: Any) -> None:
         self.statistics.accepted += 1
+        self.accepted.append(float(tau))
 
     def callback_reject_step(self, *_: Any) -> None:
         self.statistics.rejected += 1

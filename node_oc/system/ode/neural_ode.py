@@ -40,16 +40,17 @@ class NeuralODE(System):
         learn_horizon: whether T is trained.
         generator: where a piecewise control draws all pieces but the first from, which is the field's; seeded with 1 if
             None.
+        span: what t is divided by in phi_j, in units of time: T by default, the T of before where it was shortened.
 
     Raises:
-        ConfigError: times that do not ascend from 0, a horizon that is not positive, a control that jumps inside an
-            interval, a field with constrained parameters whose control is not piecewise constant.
+        ConfigError: times that do not ascend from 0, a horizon that is not positive or beyond the span, a control that
+            jumps inside an interval, a field with constrained parameters whose control is not piecewise constant.
     """
 
     def __init__(
         self, field: VectorField, *, lift: nn.Module | None = None, head: nn.Module | None = None,
         horizon: float = 1.0, steps: int = 16, times: Sequence[float] | None = None, basis: Basis | None = None,
-        learn_horizon: bool = False, generator: torch.Generator | None = None,
+        learn_horizon: bool = False, generator: torch.Generator | None = None, span: float | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         times = (
@@ -59,6 +60,10 @@ class NeuralODE(System):
             raise ConfigError("times", got=list(times[:5]), expected="t_0 = 0 < t_1 < .. < t_N = T",
                               do="Give a positive horizon and at least one step.")  # fmt: skip
         self.times, self.basis = times, basis or Piecewise(1)
+        self.span = times[-1] if span is None else span
+        if not self.span >= times[-1]:
+            raise ConfigError("span", got=self.span, expected=f"at least T = {times[-1]:g}",
+                              do="The control is known there alone; leave it out for all of the horizon.")  # fmt: skip
         self._check_breaks()
         self.lifting, self.reading = lift or nn.Identity(), head or nn.Identity()
         names, parameters = zip(*field.named_parameters(), strict=True)
@@ -86,11 +91,17 @@ class NeuralODE(System):
         self.constrain_()
 
     def _check_breaks(self) -> None:
-        for place in self.basis.breaks:
-            if min(abs(place - t / self.times[-1]) for t in self.times) > ALIGNED:
-                raise ConfigError("steps", got=f"{self.depth} intervals, none of which ends at {place:g} T",
+        for jump in self.jumps:
+            if min(abs(jump - t) for t in self.times) > ALIGNED * self.span:
+                raise ConfigError("steps", got=f"{self.depth} intervals, none of which ends at t = {jump:g}",
                                   expected=f"one that ends wherever one of the {self.basis.size} pieces does",
                                   do=f"Use a multiple of {self.basis.size}.")  # fmt: skip
+
+    @property
+    def jumps(self) -> tuple[float, ...]:
+        """Times inside (0, T) at which the control jumps, a trained horizon not counted."""
+        places = (place * self.span for place in self.basis.breaks)
+        return tuple(t for t in places if t < self.times[-1] - ALIGNED * self.span)
 
     @property
     def depth(self) -> int:
@@ -140,7 +151,7 @@ class NeuralODE(System):
         return functional_call(self.vector_field, dict(zip(self.names, self.control_at(k, c), strict=True)), (time, x))
 
     def control_at(self, k: int, c: float | Tensor) -> list[Tensor]:
-        a, b, end = self.times[k], self.times[k + 1], self.times[-1]
+        a, b, end = self.times[k], self.times[k + 1], self.span
         if self.basis.constant:  # by the middle of the interval: at its ends u may jump
             piece = sum(place <= (a + b) / 2 / end for place in self.basis.breaks)
             return [coefficient[piece] for coefficient in self.coefficients]
@@ -226,17 +237,17 @@ class NeuralODE(System):
         return {
             "kind": "ode", "field": self.vector_field.spec(), "times": list(self.times),
             "basis": basis_spec(self.basis), "lift": part_spec(self.lifting), "head": part_spec(self.reading),
-            "learn_horizon": self.stretch is not None,
+            "learn_horizon": self.stretch is not None, "span": self.span,
         }  # fmt: skip
 
 
 def ode_from(
     field: dict[str, Any], times: Sequence[float], basis: dict[str, Any], lift: dict[str, Any], head: dict[str, Any],
-    learn_horizon: bool,
+    learn_horizon: bool, span: float | None = None,
 ) -> NeuralODE:  # fmt: skip
     """The neural ODE of a description, with fresh weights."""
     return NeuralODE(field_from(field), lift=part_from(lift), head=part_from(head), times=times,
-                     basis=basis_from(basis), learn_horizon=learn_horizon)  # fmt: skip
+                     basis=basis_from(basis), learn_horizon=learn_horizon, span=span)  # fmt: skip
 
 
 def _values(basis: Basis, s: float, dtype: torch.dtype, device: torch.device) -> Tensor:
