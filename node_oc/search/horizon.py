@@ -169,12 +169,11 @@ def _told(crop: HorizonCrop, protocol: Protocol) -> str:
     classify = protocol.split.task == "classification"
 
     def shown(loss: float) -> str:
-        return f"{100 * (1 - loss):.2f} %" if classify else f"{loss:.4g}"
+        return f"{100 * (1 - loss):.2f} % accuracy" if classify else f"a loss of {loss:.4g}"
 
-    word = "accuracy" if classify else "loss"
     reference = (f"{crop.solver.method} at {crop.solver.rtol:g} has {shown(crop.loss)} on [0, {crop.horizon:.3g}] with "
                  f"{crop.evaluations} evaluations of the field")  # fmt: skip
-    where = f"[0, {crop.cropped:.3g}]" + (", the whole horizon," if crop.cropped == crop.horizon else "")
+    where = f"[0, {crop.cropped:.3g}]" + (", the whole horizon" if crop.cropped == crop.horizon else "")
     kind = f"{crop.table.name} layer"
     if not crop.answered:
         tried = max(candidate.depth for candidate in crop.found.candidates)
@@ -182,5 +181,5 @@ def _told(crop: HorizonCrop, protocol: Protocol) -> str:
                 f"{reference[0].upper()}{reference[1:]}. {crop.arrival.sentence}")  # fmt: skip
     loss = float(protocol.losses(crop.network).mean())
     depth = crop.found.depth
-    return (f"This ODE needs {depth} {kind}{'s' * (depth != 1)} on {where} with a {word} of {shown(loss)}, where "
+    return (f"This ODE needs {depth} {kind}{'s' * (depth != 1)} on {where}, with {shown(loss)}, where "
             f"{reference}. {crop.arrival.sentence}")  # fmt: skip

@@ -222,7 +222,7 @@ class _Field(nn.Module):
 
     def callback_accept_step(self, tau: Tensor, *_: Any) -> None:
         self.statistics.accepted += 1
-        self.accepted.append(float(tau))
+        self.accepted.append(float(tau.detach()))
 
     def callback_reject_step(self, *_: Any) -> None:
         self.statistics.rejected += 1
