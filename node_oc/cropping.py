@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -12,6 +13,8 @@ from node_oc.errors import ConfigError, ShapeError
 from node_oc.system.base import as_number
 from node_oc.system.ode import NeuralODE
 from node_oc.training.growing import in_turns
+
+ROUNDING = 1e-6  # of a horizon: a trained one is a float32
 
 
 def crop(network: Network, *, depth: int | None = None, steps: Sequence[int] | None = None) -> Network:
@@ -62,11 +65,13 @@ def shorten(ode: NeuralODE | Network, horizon: float) -> Network:
         raise ConfigError("shorten", got=f"a {type(system).__name__}", expected="a neural ODE",
                           do="The layers of a residual network are cropped by node_oc.crop.")  # fmt: skip
     pace = as_number(system.pace)
-    if not 0 < horizon <= pace * system.times[-1]:
+    if not 0 < horizon <= (1 + ROUNDING) * pace * system.times[-1]:
         raise ConfigError("horizon", got=horizon, expected=f"more than 0, at most T = {pace * system.times[-1]:g}",
                           do="Choose a time that the ODE has.")  # fmt: skip
-    return Network(system.shortened([*(pace * t for t in system.times if pace * t < horizon), horizon]),
-                   table=network.table)  # fmt: skip
+    short = copy.deepcopy(system)  # its span, by which u(t) is read, stays what it was
+    end = min(horizon / pace, system.times[-1])
+    short.times = (*(t for t in system.times if t < end), end)
+    return Network(short, table=network.table)
 
 
 def awake_steps(network: Network) -> list[int]:

@@ -83,14 +83,6 @@ def test_a_horizon_must_lie_inside() -> None:
             shorten(network, horizon)
     with pytest.raises(ConfigError, match="neural ODE"):
         shorten(Network(DenseSystem(2, 2, depth=2, width=3, hidden=4)), 1.0)
-    system = network.system
-    assert isinstance(system, NeuralODE)
-    with pytest.raises(ConfigError, match="horizon"):
-        system.shortened([0.0, 5.0])
-    with pytest.raises(ConfigError, match="times"):
-        system.shortened([0.0, 2.0, 1.0])
-    with pytest.raises(ConfigError, match="steps"):
-        system.shortened([0.0, 1.5])  # across the jump at 1
     with pytest.raises(ConfigError, match="span"):
         NeuralODE(DenseVectorField(2, 2), horizon=2.0, span=1.0)
 

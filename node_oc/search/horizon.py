@@ -105,7 +105,7 @@ def crop_horizon(
     solver, selecting = solver or Solver(), protocol.selecting
     reference = Solved(network, solver)
     protocol.judge_by(reference)
-    end = as_number(network.system.horizon)
+    end = sum(network.h)
     arrived = arrival(network, protocol.problem.stage, selecting.x, selecting.y, distance, share=share, solver=solver)
     cut = arrived.time if arrived.found else end
     short = shorten(network, cut) if cut else network.untied().keep([])

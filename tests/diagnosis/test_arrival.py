@@ -131,8 +131,8 @@ def test_the_mean_agrees_with_the_events_of_torchdiffeq() -> None:
 
     with torch.no_grad():
         t, _ = odeint_event(field, x, torch.tensor(0.0, dtype=torch.float64), event_fn=event, rtol=1e-10, atol=1e-10)
-    found = arrival(NeuralODE(field, head=Coordinates(1, 2), horizon=float(t) + 0.2, steps=3), SquaredError(), x, y, 1.5,
-                    solver=TIGHT)  # fmt: skip
+    system = NeuralODE(field, head=Coordinates(1, 2), horizon=float(t) + 0.2, steps=3)
+    found = arrival(system, SquaredError(), x, y, 1.5, solver=TIGHT)
     assert found.mean == pytest.approx(float(t), rel=1e-6)
 
 
