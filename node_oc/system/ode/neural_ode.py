@@ -93,7 +93,7 @@ class NeuralODE(System):
     def _check_breaks(self) -> None:
         for jump in self.jumps:
             if min(abs(jump - t) for t in self.times) > ALIGNED * self.span:
-                raise ConfigError("steps", got=f"{self.depth} intervals, none of which ends at t = {jump:g}",
+                raise ConfigError("steps", got=f"{self.depth} intervals, none of which ends at {jump / self.span:g} T",
                                   expected=f"one that ends wherever one of the {self.basis.size} pieces does",
                                   do=f"Use a multiple of {self.basis.size}.")  # fmt: skip
 
