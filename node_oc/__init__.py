@@ -26,7 +26,7 @@ _HOME = {
     "RK4": "discretization.tableau", "Network": "discretization.network", "discretize": "discretization.discretize",
     "refine": "discretization.refine",
     "Trajectory": "trajectory.rollout", "rollout": "trajectory.rollout",
-    "Solution": "trajectory.solution", "Solver": "trajectory.solution", "Solved": "trajectory.solved",
+    "Solution": "trajectory.solution", "Solver": "trajectory.solver", "Solved": "trajectory.solved",
     "dense_output": "trajectory.dense", "DenseOutput": "trajectory.dense",
     "Segmented": "trajectory.segments", "Driver": "discretization.driver", "Controls": "discretization.controls",
     "Cost": "problem.cost", "SoftCrossEntropy": "problem.cost", "CrossEntropy": "problem.cost",

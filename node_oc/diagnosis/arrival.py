@@ -18,7 +18,7 @@ from node_oc.problem.cost import Cost, SoftCrossEntropy, SquaredError
 from node_oc.system.base import System
 from node_oc.system.ode import NeuralODE
 from node_oc.trajectory.dense import DenseOutput, dense_output
-from node_oc.trajectory.solution import Solver
+from node_oc.trajectory.solver import Solver
 
 SHARE = 0.2  # of the mean distance at t = 0: what counts as near, as in turnpike()
 MOST = 0.95  # of the samples: when they have arrived, the batch has

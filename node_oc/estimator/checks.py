@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator
 from node_oc.discretization.tableau import TABLEAUS
 from node_oc.errors import ConfigError
 from node_oc.system.field import Activation
-from node_oc.trajectory.solution import Adaptive
+from node_oc.trajectory.solver import Adaptive
 
 WHOLE = {"depth": 1, "steps": 1, "width": 1, "hidden": 1, "epochs": 1, "min_updates": 0, "batch": 1, "full_batch": 0,
          "folds": 2, "n_iter_no_change": 1, "functions": 1}  # fmt: skip

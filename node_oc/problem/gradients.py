@@ -13,7 +13,8 @@ from torch import Tensor
 from node_oc.discretization.network import Network
 from node_oc.errors import DivergenceError
 from node_oc.problem.ocp import Problem
-from node_oc.trajectory.solution import Solution, Solver
+from node_oc.trajectory.solution import Solution
+from node_oc.trajectory.solver import Solver
 
 REFERENCE = 1e-12  # rtol and atol of the reference, in float64
 WRONG = 0.01  # relative error beyond which a gradient is not one

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from node_oc.discretization.network import Network
-from node_oc.trajectory.solution import Solution, Solver
+from node_oc.trajectory.solution import Solution
+from node_oc.trajectory.solver import Solver
 
 
 @torch.no_grad()

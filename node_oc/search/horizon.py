@@ -19,8 +19,9 @@ from node_oc.search.found import Candidate, Found
 from node_oc.search.protocol import Protocol, smallest
 from node_oc.system.base import as_number
 from node_oc.system.ode import NeuralODE
-from node_oc.trajectory.solution import Solution, Solver
+from node_oc.trajectory.solution import Solution
 from node_oc.trajectory.solved import Solved
+from node_oc.trajectory.solver import Solver
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from node_oc.problem.ocp import Problem
 from node_oc.problem.optimality import as_column, group_squares, shrink_
 from node_oc.training.objective import Compilation, Scaled, compiled, solver_of
 from node_oc.trajectory.segments import cuts_of
-from node_oc.trajectory.solution import Statistics
+from node_oc.trajectory.solver import Statistics
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from node_oc.errors import ConfigError
 from node_oc.problem.ocp import Problem
 from node_oc.trajectory.rollout import rollout
 from node_oc.trajectory.segments import Segmented
-from node_oc.trajectory.solution import Gradient, Solution, Solver, Statistics
+from node_oc.trajectory.solution import Solution
+from node_oc.trajectory.solver import Gradient, Solver, Statistics
 
 REPEATS = 10  # calls of which the median is a step's time
 

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from node_oc.discretization.network import Network
 from node_oc.system.base import as_number
-from node_oc.trajectory.solution import Solution, Solver, _Field
+from node_oc.trajectory.interval import Interval
+from node_oc.trajectory.solution import Solution
+from node_oc.trajectory.solver import Solver
 
 NODES = 5  # of the solver's own interpolant, a polynomial of degree 4 in each step
 
@@ -93,7 +95,7 @@ class _Dense(Solution):
         self.taken: dict[int, tuple[Tensor, Tensor]] = {}
 
     def _at(
-        self, field: _Field, start: tuple[Tensor, ...], times: Tensor | None = None, **adjoint: Any
+        self, field: Interval, start: tuple[Tensor, ...], times: Tensor | None = None, **adjoint: Any
     ) -> tuple[Tensor, ...]:
         found = super()._at(field, start)
         end = float(self._ends(field, start)[1])

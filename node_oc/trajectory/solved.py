@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from node_oc.discretization.network import Network
-from node_oc.trajectory.solution import Solution, Solver
+from node_oc.trajectory.solution import Solution
+from node_oc.trajectory.solver import Solver
 
 
 class Solved(Network):

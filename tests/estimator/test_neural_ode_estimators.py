@@ -52,7 +52,7 @@ def test_a_regressor_may_be_solved_adaptively() -> None:
 
 
 def test_a_field_too_stiff_for_any_table_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("node_oc.estimator.neural_ode.FINEST", 2)
+    monkeypatch.setattr("node_oc.estimator.continuous.FINEST", 2)
     with pytest.raises(DivergenceError, match="more than 2"):
         NeuralODEClassifier(solver="bosh3", tolerance=1e-3, steps=2, horizon=40.0, learning_rate=0.1, **QUICK).fit(X, Y)
 

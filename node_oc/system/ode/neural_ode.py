@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Sequence
-from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch.func import functional_call
 from node_oc.errors import ConfigError
 from node_oc.system.base import PACE, System, as_number
 from node_oc.system.ode.basis import Basis, Piecewise, basis_from, basis_spec
+from node_oc.system.ode.basis_values import values_at
 from node_oc.system.ode.parts import affine, part_from, part_spec
 from node_oc.system.ode.unrolled import UnrolledSystem
 from node_oc.system.ode.vector_field import VectorField, field_from
@@ -157,9 +157,7 @@ class NeuralODE(System):
             return [coefficient[piece] for coefficient in self.coefficients]
         s = (a + c * (b - a)) / end
         like = self.coefficients[0]
-        phi = (
-            self.basis.values(s.to(like)) if isinstance(s, Tensor) else _values(self.basis, s, like.dtype, like.device)
-        )
+        phi = self.basis.values(s.to(like)) if isinstance(s, Tensor) else values_at(self.basis, s, like)
         return [torch.tensordot(phi, coefficient, 1) for coefficient in self.coefficients]
 
     def group(self, k: int) -> list[nn.Parameter]:
@@ -248,21 +246,3 @@ def ode_from(
     """The neural ODE of a description, with fresh weights."""
     return NeuralODE(field_from(field), lift=part_from(lift), head=part_from(head), times=times,
                      basis=basis_from(basis), learn_horizon=learn_horizon, span=span)  # fmt: skip
-
-
-def _values(basis: Basis, s: float, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """phi_j(s), (J,), computed in float64."""
-    if torch.compiler.is_compiling():
-        return torch.tensor(_numbers(basis, s), dtype=dtype, device=device)
-    return _cached_values(basis, s, dtype, device)
-
-
-@torch.compiler.assume_constant_result  # a compiler cannot look into a cache, nor into another library
-def _numbers(basis: Basis, s: float) -> tuple[float, ...]:
-    return tuple(basis.values(torch.tensor(s, dtype=torch.float64)).tolist())
-
-
-@lru_cache(maxsize=4096)
-def _cached_values(basis: Basis, s: float, dtype: torch.dtype, device: torch.device) -> Tensor:
-    with torch.inference_mode(False):  # a later call may want gradients
-        return torch.tensor(_numbers(basis, s), dtype=dtype, device=device)

@@ -1,0 +1,18 @@
+"""What came out of a search, for people and for programs: a table, report.json and report.html, from one record."""
+
+from node_oc.report.page import write_report
+from node_oc.report.table import metric, number, ranges, rows, table
+from node_oc.report.words import answers, captions, certified, neighbour
+
+__all__ = [
+    "answers",
+    "captions",
+    "certified",
+    "metric",
+    "neighbour",
+    "number",
+    "ranges",
+    "rows",
+    "table",
+    "write_report",
+]

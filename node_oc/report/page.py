@@ -1,0 +1,53 @@
+"""report.json and report.html, both from one record."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+
+import jinja2
+
+from node_oc.errors import StoreError
+from node_oc.report.table import Record, columns, metric, number, ranges, rows, setting, share
+from node_oc.report.words import answers, captions, neighbour
+from node_oc.store import write_atomic, write_json
+
+
+def write_report(record: Record, folder: str | Path, figures: Mapping[str, str | Path]) -> dict[str, Path]:
+    """Writes report.json and report.html, both from this record.
+
+    Args:
+        record: the outcome of a search, see report.json.
+        folder: an existing directory.
+        figures: PNG files by the name of their picture, as :func:`node_oc.plots.draw_all` returns them; they
+            are put into the page, in this order.
+
+    Returns:
+        The two paths, as "json" and "html".
+
+    Raises:
+        StoreError: a picture that cannot be read, or a folder that cannot be written.
+    """
+    paths = {"json": Path(folder) / "report.json", "html": Path(folder) / "report.html"}
+    pictures = [(name, captions(record).get(name, ""), _inline(Path(path))) for name, path in figures.items()]
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
+                                     lstrip_blocks=True)  # fmt: skip
+    environment.filters.update(number=number, share=share, metric=metric, ranges=ranges, setting=setting)
+    source = Path(__file__).with_name("report.html").read_text(encoding="utf-8")
+    html = environment.from_string(source).render(
+        record=record, columns=columns(record), rows=rows(record), answers=answers(record), pictures=pictures,
+        neighbour=neighbour(record), effort=record.get("effort"), growth=record.get("growth"),
+        left_out=record.get("left_out") or {},
+    )  # fmt: skip
+    write_json(paths["json"], dict(record))
+    write_atomic(paths["html"], html.encode("utf-8", "xmlcharrefreplace"))
+    return paths
+
+
+def _inline(path: Path) -> str:
+    try:
+        return base64.b64encode(path.read_bytes()).decode("ascii")
+    except OSError as error:
+        raise StoreError(str(path), got=error.strerror or error, expected="a picture of the report",
+                         do="Draw the pictures again.") from error  # fmt: skip
