@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
 from collections.abc import Iterator
@@ -71,8 +72,17 @@ def export(model: Model, stem: str | Path, x: Tensor, *, onnx: bool = True, torc
 
 
 def save_model(model: Model, stem: Path) -> list[Path]:
-    """Write ``stem.safetensors`` (weights, standardisation) and ``stem.json`` (everything else)."""
+    """Write ``stem.safetensors`` (weights, standardisation) and ``stem.json`` (everything else).
+
+    Raises:
+        StoreError: a file cannot be written, or could not be read again: a field, lift or head that it cannot describe.
+    """
     meta = {"network": model.network.spec(), **model.meta}
+    if '"kind": "custom"' in json.dumps(meta["network"]):
+        raise StoreError(str(stem), got="a field, lift or head that a file cannot describe",
+                         expected="parts that load_model can build again",
+                         do="Give a field a spec and enter it with node_oc.register_field; take nn.Linear, Pad or "
+                         "Coordinates as lift and head; or keep the state_dict.")  # fmt: skip
     store.save_model(stem, model.state_dict(), meta)
     return [Path(f"{stem}.safetensors"), Path(f"{stem}.json")]
 

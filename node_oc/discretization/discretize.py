@@ -37,7 +37,7 @@ def discretize(
     if steps is not None:
         if steps < 1:
             raise ConfigError("steps", got=steps, expected="at least 1", do="Correct the number.")
-        end = as_number(system.horizon)
+        end = as_number(system.pace) * system.times[-1]  # in float64, as the times are
         times = [end * k / steps for k in range(steps + 1)]
     default = Network(system) if not isinstance(ode, Network) else ode
     table = table or default.table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from node_oc.discretization.tableau import EULER, TABLEAUS, Tableau
 from node_oc.errors import ConfigError, ShapeError, StoreError
 from node_oc.system import SYSTEMS
 from node_oc.system.base import System, as_number
+from node_oc.system.ode import NeuralODE
 
 
 class Network(nn.Module):
@@ -50,6 +52,9 @@ class Network(nn.Module):
             raise ShapeError("nodes of the table", got=f"{table.name}, {sorted(set(table.c))}",
                              expected=f"{list(system.nodes)}: there are controls for these places of a step",
                              do="Use the table that the system was unrolled for.")  # fmt: skip
+        if isinstance(system, NeuralODE) and not all(map(math.isclose, self.grid.h, system.h)):
+            raise ShapeError("grid", got=f"h = {list(self.grid.h[:4])} ..", expected=f"{list(system.h[:4])} ..",
+                             do="Leave it out: the times of a neural ODE are its own.")  # fmt: skip
         self.awake: tuple[int, ...] = ()
         self.set_awake(range(system.depth) if awake is None else awake)
 
@@ -97,7 +102,8 @@ class Network(nn.Module):
     @torch.no_grad()
     def zero_steps(self) -> tuple[int, ...]:
         """Steps whose branch is exactly zero: every entry of the group ``== 0``."""
-        return tuple(k for k in range(self.depth) if all(bool((p == 0).all()) for p in self.system.group(k)))
+        groups = [self.system.group(k) for k in range(self.depth)]
+        return tuple(k for k, group in enumerate(groups) if group and all(bool((p == 0).all()) for p in group))
 
     def control_energy(self) -> Tensor:
         """Sum over the awake steps of h_k ||u_k||^2, by the table where u varies; sleeping steps have none. Scalar."""
@@ -107,6 +113,8 @@ class Network(nn.Module):
             self.grid.h[k] * b * p.square().sum()
             for k in self.awake for b, c in nodes if b for p in system.control_at(k, c)
         ]  # fmt: skip
+        if not parts:
+            return next(self.parameters(), torch.zeros(())).new_zeros(())
         return system.pace * torch.stack(parts).sum()
 
     def keep(self, steps: Sequence[int]) -> Network:

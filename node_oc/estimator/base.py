@@ -52,7 +52,7 @@ class Estimator(BaseEstimator, ABC):
     width: int
     hidden: int
     stage_weight: float
-    price: float
+    price: Any
     energy: float
     learning_rate: float
     epochs: int
@@ -76,6 +76,10 @@ class Estimator(BaseEstimator, ABC):
     @abstractmethod
     def _network(self, features: int, outputs: int, generator: torch.Generator) -> Network:
         """An untrained network. All that the trainings and the search ask of it is that it is one."""
+
+    @property
+    def _price(self) -> float:
+        return float(self.price)
 
     def _solved_by(self) -> dict[str, Any]:
         """What of the training options names an adaptive solver; nothing with a table."""
@@ -104,7 +108,7 @@ class Estimator(BaseEstimator, ABC):
         return len(awake_steps(self.model_.network))
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Train from scratch.
+        """Train from scratch; where that fails, the estimator is as it was.
 
         Args:
             X: features, (n, D), an array or a table of numbers.
@@ -115,6 +119,15 @@ class Estimator(BaseEstimator, ABC):
             NodeOCError: a parameter out of range, one class alone, weights that are all zero.
             ValueError: features or targets that scikit-learn refuses.
         """
+        before = dict(self.__dict__)
+        try:
+            return self._learn(X, y, sample_weight)
+        except BaseException:  # what was fitted before is as it was
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
+    def _learn(self, X: Any, y: Any, sample_weight: Any) -> Self:
         check_parameters(self)
         x, y = self._validated(X, y, reset=True)
         weight = sample_weights(sample_weight, x)
@@ -142,7 +155,7 @@ class Estimator(BaseEstimator, ABC):
                 network, self.tried_ = by_validation(searching, rows, held, scales)
         else:
             network = self._fresh(x.shape[1], size)
-            stopped = train(network, self._problem(size, self.price), scales.weighted(rows), options, self._progress,
+            stopped = train(network, self._problem(size, self._price), scales.weighted(rows), options, self._progress,
                             None if held is None else scales.weighted(held), int(self.n_iter_no_change))  # fmt: skip
             if stopped is not None:
                 self.validation_losses_ = stopped.losses

@@ -25,7 +25,6 @@ OPEN = {"learning_rate": (0.0, math.inf), "validation_fraction": (0.0, 1.0), "ho
 ADAPTIVE = get_args(Adaptive)
 WORDS = {"activation": get_args(Activation), "solver": (*TABLEAUS, *ADAPTIVE),
          "controls": ("piecewise", "constant", "polynomial", "chebyshev", "fourier")}  # fmt: skip
-MAY_BE_NONE = frozenset({"budget"})
 
 
 def check_parameters(estimator: BaseEstimator, partial: bool = False) -> None:
@@ -37,7 +36,7 @@ def check_parameters(estimator: BaseEstimator, partial: bool = False) -> None:
     """
     given = estimator.get_params(deep=False)
     for name, value in given.items():
-        if value is None and name in MAY_BE_NONE:
+        if value is None and (name == "budget" or (name == "price" and "controls" in given)):
             continue
         number = isinstance(value, Real) and not isinstance(value, bool)
         if name in WHOLE and not (isinstance(value, Integral) and number and int(value) >= WHOLE[name]):
@@ -52,10 +51,13 @@ def check_parameters(estimator: BaseEstimator, partial: bool = False) -> None:
         raise ConfigError("early_stopping", got="True with a budget", expected="one of the two",
                           do="Both would judge by the same held-out rows: choose.")  # fmt: skip
     if (controls := given.get("controls", "piecewise")) != "piecewise":
-        for name, none in (("price", 0), ("budget", None)):
-            if given[name] != none:
-                raise ConfigError(name, got=f"{given[name]} with controls={controls!r}", expected=f"{name}={none}",
+        for name in ("price", "budget"):
+            if given[name]:
+                raise ConfigError(name, got=f"{given[name]} with controls={controls!r}", expected=f"{name}=None",
                                   do="Steps that share a control have no price or depth of their own.")  # fmt: skip
+    if given.get("solver") in ADAPTIVE and given["budget"] is not None:
+        raise ConfigError("budget", got=f"{given['budget']} with solver={given['solver']!r}", expected="a table",
+                          do="What is judged must be what predicts: use heun, or no budget.")  # fmt: skip
     if partial and given.get("solver") in ADAPTIVE:
         raise ConfigError("partial_fit", got=f"solver={given['solver']!r}", expected="a table",
                           do="What predicts must be what is trained on: use heun, or fit.")  # fmt: skip

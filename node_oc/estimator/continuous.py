@@ -20,6 +20,7 @@ from node_oc.trajectory.solver import Solver
 
 RESOLVED = 1e-3  # of the largest output: how far the table that predicts may be from the ODE
 EXACT = 1e-6  # rtol and atol of that
+PRICE = 0.03  # of a step, where each has a control of its own
 FINEST = 4096  # steps
 
 
@@ -32,6 +33,7 @@ class Continuous:
     functions: int
     solver: str
     tolerance: float
+    price: Any
     width: int
     hidden: int
     activation: Activation
@@ -53,6 +55,12 @@ class Continuous:
         ode = NeuralODE(field, lift=linear(features, width, generator), head=linear(width, outputs, generator),
                         horizon=float(self.horizon), steps=steps, basis=basis)  # fmt: skip
         return Network(ode, table=table)
+
+    @property
+    def _price(self) -> float:
+        if self.price is not None:
+            return float(self.price)
+        return PRICE if self.controls == "piecewise" else 0.0
 
     def _solved_by(self) -> dict[str, Any]:
         return {"solver": self.solver, "tolerance": float(self.tolerance)} if self._adaptive else {}

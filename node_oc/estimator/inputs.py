@@ -44,7 +44,7 @@ def sample_weights(weight: Any, x: Array) -> Array:
     """Sample weights as numbers at least 0, (n,); ones if None.
 
     Raises:
-        DataError: a negative one, or zero throughout.
+        DataError: a negative one, zero throughout, or a sum that overflows.
         ValueError: another number of them than of rows, NaN (scikit-learn's own).
     """
     checked: Array = np.ones(len(x)) if weight is None else np.asarray(weight, dtype=np.float64)
@@ -53,6 +53,9 @@ def sample_weights(weight: Any, x: Array) -> Array:
     if (checked < 0).any() or not (checked > 0).any():
         raise DataError("sample_weight", got="negative weights" if (checked < 0).any() else "weights that are all zero",
                         expected="numbers >= 0, one > 0", do="A weight of zero leaves a row out.")  # fmt: skip
+    if not np.isfinite(checked.sum()):
+        raise DataError("sample_weight", got="weights whose sum overflows", expected="a finite sum",
+                        do="Divide them by their largest: only their ratios count.")  # fmt: skip
     return checked
 
 

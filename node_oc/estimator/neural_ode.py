@@ -17,7 +17,7 @@ class NeuralODEClassifier(Continuous, Classifier):
         horizon: T, the time at which the state is read out.
         steps: N equal intervals: steps of a table, between which an adaptive solver takes its own.
         controls: "piecewise": u constant in each step, a layer of its own; or one function of time that all steps
-            share, "constant", "polynomial", "chebyshev" or "fourier": then no step has a price, so ``price=0``.
+            share, "constant", "polynomial", "chebyshev" or "fourier": then no step has a price.
         functions: number of basis functions of such a control; odd for "fourier".
         solver: "euler", "midpoint", "heun" or "rk4"; or an adaptive one, "dopri5", "dopri8", "bosh3", "fehlberg2",
             "adaptive_heun". After the training its steps are halved until RK4, which predicts and is exported,
@@ -28,7 +28,8 @@ class NeuralODEClassifier(Continuous, Classifier):
         activation: "tanh", "relu" or "gelu".
         eps: mass of a soft target off the true class; 0 for ordinary cross-entropy.
         stage_weight: gamma, weight of the stage costs, per unit of time.
-        price: lambda, the price of a step: sends idle ones to exactly zero; 0 keeps them all. Not used with ``budget``.
+        price: lambda, the price of a step: sends idle ones to exactly zero; 0 keeps them all. None is 0.03, and 0 where
+            all steps share a control. Not used with ``budget``.
         energy: weight of squared controls, per unit of time.
         learning_rate: of Adam at the start.
         epochs: passes over the rows.
@@ -69,7 +70,7 @@ class NeuralODEClassifier(Continuous, Classifier):
         activation: Activation = "tanh",
         eps: float = 0.1,
         stage_weight: float = 1.0,
-        price: float = 0.03,
+        price: float | None = None,
         energy: float = 0.0,
         learning_rate: float = 1e-2,
         epochs: int = 30,
@@ -120,7 +121,7 @@ class NeuralODERegressor(Continuous, Regressor):
         horizon: T, the time at which the state is read out.
         steps: N equal intervals: steps of a table, between which an adaptive solver takes its own.
         controls: "piecewise": u constant in each step, a layer of its own; or one function of time that all steps
-            share, "constant", "polynomial", "chebyshev" or "fourier": then no step has a price, so ``price=0``.
+            share, "constant", "polynomial", "chebyshev" or "fourier": then no step has a price.
         functions: number of basis functions of such a control; odd for "fourier".
         solver: "euler", "midpoint", "heun" or "rk4"; or an adaptive one, "dopri5", "dopri8", "bosh3", "fehlberg2",
             "adaptive_heun". After the training its steps are halved until RK4, which predicts and is exported,
@@ -130,7 +131,8 @@ class NeuralODERegressor(Continuous, Regressor):
         hidden: hidden units of a branch.
         activation: "tanh", "relu" or "gelu".
         stage_weight: gamma, weight of the stage costs, per unit of time.
-        price: lambda, the price of a step: sends idle ones to exactly zero; 0 keeps them all. Not used with ``budget``.
+        price: lambda, the price of a step: sends idle ones to exactly zero; 0 keeps them all. None is 0.03, and 0 where
+            all steps share a control. Not used with ``budget``.
         energy: weight of squared controls, per unit of time.
         learning_rate: of Adam at the start.
         epochs: passes over the rows.
@@ -168,7 +170,7 @@ class NeuralODERegressor(Continuous, Regressor):
         hidden: int = 16,
         activation: Activation = "relu",
         stage_weight: float = 1.0,
-        price: float = 0.03,
+        price: float | None = None,
         energy: float = 0.03,
         learning_rate: float = 1e-2,
         epochs: int = 30,

@@ -32,9 +32,10 @@ class Tried:
 
     Attributes:
         depth: steps.
-        excess: mean paired loss against the deep network on rows that trained neither.
-        allowed: what of that is within the budget; cross-validated: the budget, or its own standard error where that
-            is larger.
+        excess: mean paired loss against the deep network on rows that trained neither; in regression the budget is
+            taken off already: loss - (1 + budget) times the loss of the deep network.
+        allowed: the limit of that: the budget (in regression 0); cross-validated its own standard error where that is
+            larger.
     """
 
     depth: int
@@ -80,8 +81,14 @@ class Searching:
 
 
 def two_parts(rows: Rows, stratify: bool, fraction: float, seed: int) -> tuple[Rows, Rows]:
-    """Rows to train on and rows held out."""
+    """Rows to train on and rows held out. Raises ConfigError where some class cannot be on both sides."""
     labels = rows.y if stratify else None
+    classes = len(np.unique(rows.y)) if stratify else 1
+    least = min(np.unique(rows.y, return_counts=True)[1]) if stratify else len(rows)
+    if least < 2 or min(fraction, 1 - fraction) * len(rows) < classes:
+        raise ConfigError("validation_fraction", got=f"{fraction} of {len(rows)} rows, {least} of the rarest class",
+                          expected=f"{classes} rows or more on both sides, 2 of each class at least",
+                          do="Change it, merge rare classes, or leave early_stopping and budget out.")  # fmt: skip
     train, held = train_test_split(np.arange(len(rows)), test_size=fraction, random_state=seed, stratify=labels)
     return rows.take(np.sort(train)), rows.take(np.sort(held))
 

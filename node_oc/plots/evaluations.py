@@ -20,7 +20,8 @@ def evaluations(record: Record) -> Figure:
         known = i < NAMED
         label = curve["training"] if known else ("other trainings" if i == NAMED else None)
         ax.plot(curve["epoch"], curve["evaluations"], color=CLASSES[i] if known else MUTED, alpha=1 if known else 0.5,
-                lw=1.6 if known else 0.9, marker="o" if len(curve["epoch"]) == 1 else None, label=label)  # fmt: skip
+                lw=1.4 + 1.1 * i if known else 0.9,  # the first on top: those that agree show at its sides
+                marker="o" if len(curve["epoch"]) == 1 else None, label=label)  # fmt: skip
     ax.set_xlabel("epoch of each training")
     ax.set_ylabel("evaluations in one update")
     ax.set_ylim(bottom=0)

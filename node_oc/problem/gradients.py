@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from node_oc.discretization.network import Network
-from node_oc.errors import DivergenceError
+from node_oc.errors import ConfigError, DivergenceError
 from node_oc.problem.ocp import Problem
 from node_oc.trajectory.solution import Solution
 from node_oc.trajectory.solver import Solver
@@ -70,9 +70,13 @@ def check_gradients(
         methods: any of "backprop", "checkpoint" and "adjoint".
 
     Raises:
+        ConfigError: no methods, or no weights that want a gradient.
         DivergenceError: the reference itself cannot be computed.
     """
     solver = solver or Solver()
+    if not methods or not any(p.requires_grad for p in network.parameters()):
+        raise ConfigError("check_gradients", got="no methods" if not methods else "no weight that wants a gradient",
+                          expected="some", do="Leave methods out; unfreeze a weight.")  # fmt: skip
     exact = copy.deepcopy(network).double()
     y = target.double() if target.is_floating_point() else target
     fine = replace(solver, rtol=REFERENCE, atol=REFERENCE, gradient="backprop", controlled=True,

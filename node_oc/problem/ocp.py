@@ -124,7 +124,7 @@ class Problem:
 def group_norms(network: Network) -> Tensor:
     """||u_k|| of each group, (N,); exactly zero for a zero branch."""
     groups = [network.system.group(k) for k in range(network.depth)]
-    if not groups:
-        return torch.zeros(0)
+    if not any(groups):
+        return torch.zeros(len(groups))
     norms = torch.stack(torch._foreach_norm([p for group in groups for p in group]))
     return torch.stack([part.norm() for part in norms.split([len(group) for group in groups])])

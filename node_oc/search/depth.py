@@ -67,7 +67,12 @@ class DepthSearch:
         self.fabric = self.protocol.fabric
 
     def run(self, network: Network) -> Found:
-        """Train the network as the reference, in place, then search."""
+        """Train the network as the reference, in place, then search.
+
+        Raises:
+            ConfigError: a neural ODE whose steps share one control.
+        """
+        self.protocol.check_own_controls(network)
         self.train_reference(network)
         self.protocol.judge_by(network)
         priced = self._raise_price()

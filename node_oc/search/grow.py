@@ -92,7 +92,9 @@ class GrowthSearch:
 
         Raises:
             ShapeError: a sleeping step that is not nothing where its group is zero.
+            ConfigError: a neural ODE whose steps share one control.
         """
+        self.protocol.check_own_controls(network)
         self._windows = Windows(self.protocol, self.problem, self._updates, self.problem.group_price or LOOK_PRICE)
         self._looks, self._left = [], set()
         trained = len(network.awake) < network.depth

@@ -58,6 +58,13 @@ class Protocol:
         self.selecting, self.certifying = _halves(self.split.val)
         self._reference: tuple[Network, NDArray[np.float64], Budget] | None = None
 
+    @staticmethod
+    def check_own_controls(network: Network) -> None:
+        """Raise ConfigError where all steps share one control: then there is no layer to leave out."""
+        if network.system.tied:
+            raise ConfigError("a search for the depth", got="steps that share their controls", expected="one a step",
+                              do="Search on node_oc.discretize(network), or with node_oc.crop_horizon.")  # fmt: skip
+
     def judge_by(self, reference: Network) -> None:
         """Measure everything from now on against this trained network."""
         loss = self.losses(reference)

@@ -119,7 +119,10 @@ class Method:
         self.fabric = fabric
         self.running_norm = math.nan
         self.total = Statistics()
-        params = awake_parameters(network)
+        awake = awake_parameters(network)
+        params = [p for p in awake if p.requires_grad]
+        self._frozen = [p for p in awake if not p.requires_grad]
+        self._check_frozen()
         trained = set(params)
         for p in network.parameters():
             p.requires_grad_(p in trained)
@@ -192,9 +195,20 @@ class Method:
         self.running_norm += 0.01 * (min(norm, limit) - self.running_norm)
 
     def close(self) -> None:
-        """Leave the network as an ordinary module: every parameter trainable, with memory of its own."""
+        """Leave the network as an ordinary module, parameters in memory of their own, frozen where they came so."""
         self.controls.release()
         self.network.requires_grad_(True)
+        for p in self._frozen:
+            p.requires_grad_(False)
+
+    def _check_frozen(self) -> None:
+        """Raise ConfigError where a frozen parameter would be one row of a stack that is trained."""
+        system = self.network.system
+        own = set() if system.tied else {p for k in self.network.awake for p in system.control(k)}
+        for name, p in self.network.named_parameters():
+            if not p.requires_grad and p in own:
+                raise ConfigError(name, got="frozen, in the control of a step", expected="controls that are trained",
+                                  do="Freeze lift, head, or the one control of a neural ODE.")  # fmt: skip
 
     def state(self) -> dict[str, Any]:
         """What an uninterrupted run carries from one update to the next, as a tree of tensors and numbers."""

@@ -24,7 +24,19 @@ REPEATS = 10  # calls of which the median is a step's time
 
 
 def solver_of(options: TrainingSection) -> Solver | None:
-    """The adaptive solver that the options ask for; None for the table."""
+    """The adaptive solver that the options ask for; None for the table.
+
+    Raises:
+        ConfigError: options that exclude each other.
+    """
+    adaptive = options.solver != "table"
+    for wrong, name, expected in (
+        (options.adjoint and not adaptive, "adjoint", "an adaptive solver with it"),
+        (options.adjoint and options.gradient_checkpointing, "adjoint", "no gradient_checkpointing beside it"),
+        (options.compile and adaptive, "compile", "a table with it: an adaptive solver's steps are not known before"),
+    ):
+        if wrong:
+            raise ConfigError(f"training.{name}", got="True", expected=expected, do="Leave one of the two out.")
     if options.solver == "table":
         return None
     gradient: Gradient = (

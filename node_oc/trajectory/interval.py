@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,11 @@ from torch.nn.modules.dropout import _DropoutNd
 from node_oc.discretization.network import Network
 from node_oc.errors import ConfigError, DivergenceError, ShapeError
 from node_oc.trajectory.solver import Solver, Statistics
+
+NOISE = (
+    "Each evaluation would be of another field, and the step control would chase the difference: put it into eval "
+    "mode, use a table with a noise driver, or a table alone."
+)
 
 
 class Interval(nn.Module):
@@ -60,9 +66,9 @@ class Interval(nn.Module):
             t = float(tau)
             size, field = float(state[0].abs().max()), float(self.forward(tau, state)[0].abs().max())
         t += sum(self.network.grid.h[: self.k])
-        what = "too many steps" if "max_num_steps" in message else (
-            "a state that is not finite" if "non-finite" in message else "a step that shrank to nothing"
-        )  # fmt: skip
+        what = "too many steps" if "max_num_steps" in message else "a step that shrank to nothing"
+        for name, value in (("field", field), ("state", size)):
+            what = what if math.isfinite(value) else f"a {name} that is not finite"
         return DivergenceError(
             f"{solver.method} at time t = {t:.6g} (interval {self.k})",
             got=f"{what}; the largest entry of the state is {size:.3g}, of the field {field:.3g}",
@@ -77,7 +83,7 @@ def check_ode(network: Network) -> None:
 
     Raises:
         ConfigError: dropout or batch norm in training mode.
-        ShapeError: an awake step whose skip is not the identity.
+        ShapeError: an awake step whose skip is not the identity, or whose control is known at some nodes alone.
     """
     for name, module in network.system.named_modules():
         if module.training and isinstance(module, (_DropoutNd, _BatchNorm)):
@@ -85,10 +91,30 @@ def check_ode(network: Network) -> None:
             raise ConfigError(
                 f"an adaptive solve through {name}", got=f"{kind} in training mode",
                 expected="a field that is a function of (t, x)",
-                do="Each evaluation would be of another field, and the step control would chase the difference: put it "
-                "into eval mode, use a table with a noise driver, or a table alone.",
+                do=NOISE,
             )  # fmt: skip
+    if network.system.nodes is not None:
+        raise ShapeError("unrolled network", got=f"controls at the nodes {list(network.system.nodes)} of a step alone",
+                         expected="a control at all times of an interval",
+                         do=f"Step it by {network.table.name}, or solve the ODE that it came from.")  # fmt: skip
     for k in network.awake:
         if not network.system.is_identity(k):
             raise ShapeError(f"step {k}", got="a skip that is not the identity", expected="an interval of an ODE",
                              do="Use a table here: node_oc.rollout.")  # fmt: skip
+
+
+@torch.no_grad()
+def check_steady(network: Network, x: Tensor, statistics: Statistics) -> None:
+    """Raise ConfigError where the field answers differently when it is asked twice: a random one is no ODE.
+
+    Args:
+        network: in training mode, or not.
+        x: initial states (B, ...).
+        statistics: where the two evaluations are counted.
+    """
+    for k in network.awake[:1]:
+        statistics.evaluations += 2
+        one, two = (network.system.branch_at(k, 0.0, x) for _ in range(2))
+        if not torch.equal(one, two) and bool(torch.isfinite(one).all()):
+            raise ConfigError("an adaptive solve", got="a field that answers differently when asked twice",
+                              expected="a function of (t, x)", do=NOISE)  # fmt: skip

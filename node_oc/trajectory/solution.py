@@ -11,14 +11,16 @@ from torch.utils.checkpoint import checkpoint
 from torchdiffeq import odeint, odeint_adjoint
 
 from node_oc.discretization.network import Network
-from node_oc.trajectory.interval import Interval, check_ode
+from node_oc.errors import DataError
+from node_oc.trajectory.interval import Interval, check_ode, check_steady
 from node_oc.trajectory.solver import Solver, Statistics, check_tolerance, largest_part, state_alone
 
 
 class Solution:
     """x' = F_k(x, u(t)) on every interval [t_k, t_{k+1}] of a network's grid, solved to a tolerance.
 
-    Any network with identity skips has this ODE; a sleeping step is an interval in which nothing moves. Costs are
+    Any network with identity skips has this ODE: a neural ODE its own, a residual network, and an unrolled one of one
+    control a step, that of fields which are constant in time within a step. Asleep, nothing moves. Costs are
     integrated as a further state, so that they have the solver's own accuracy; where the control jumps, between
     intervals, the solver starts anew. It is solved once, when it is first asked for something.
 
@@ -31,9 +33,10 @@ class Solution:
         statistics: what the solver has done so far; the continuous adjoint adds to it on the way back.
 
     Raises:
+        DataError: an empty batch.
         ConfigError: dropout or batch norm in training mode: no ODE. When it is solved: tolerances that the state's
             precision cannot meet.
-        ShapeError: an awake step whose skip is not the identity.
+        ShapeError: an awake step whose skip is not the identity, or whose control is known at some nodes alone.
     """
 
     def __init__(self, network: Network, x: Tensor, solver: Solver | None = None) -> None:
@@ -41,6 +44,8 @@ class Solution:
         self.statistics = Statistics()
         self._states: tuple[Tensor, ...] = ()
         self._energy: Tensor | None = None
+        if not len(x):
+            raise DataError("inputs", got="no samples", expected="at least one", do="Leave empty batches out.")
         check_ode(network)
 
     def accumulate(self, cost: Callable[[Tensor], Tensor], leaves: Sequence[Tensor] = ()) -> tuple[Tensor, Tensor]:
@@ -71,7 +76,7 @@ class Solution:
             return self.network.control_energy()
         if not self._states:
             self._solve(None, ())
-        if self._energy is None:
+        if self._energy is None:  # all steps sleep
             return self._states[-1].new_zeros(())
         return self._energy
 
@@ -79,6 +84,8 @@ class Solution:
         network, system = self.network, self.network.system
         states = [system.lift(self.x)]
         check_tolerance(self.solver, states[0].dtype)
+        if network.training:
+            check_steady(network, states[0], self.statistics)
         runnings: list[Tensor] = []
         energies: list[Tensor] = []
         for k in range(network.depth):

@@ -45,8 +45,10 @@ class Solver:
                 raise ConfigError(name, got=repr(getattr(self, name)), expected=f"one of {known}",
                                   do="Correct the name; fixed steps are a table's: node_oc.rollout.")  # fmt: skip
         for name in ("rtol", "atol", "max_steps"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ConfigError(name, got=getattr(self, name), expected="a positive number", do="Correct it.")
+            value = getattr(self, name)
+            if not (isinstance(value, int if name == "max_steps" else (int, float)) and 0 < value < float("inf")):
+                raise ConfigError(name, got=repr(value), expected="a positive number, max_steps a whole one",
+                                  do="Correct it.")  # fmt: skip
 
 
 @dataclass
@@ -61,7 +63,7 @@ class Statistics:
 @torch.no_grad()  # steps are chosen, not differentiated
 def largest_part(state: tuple[Tensor, ...]) -> Tensor:
     """Root mean squares of the parts, the largest: an error in one of them is not averaged away by the others."""
-    return torch.stack([part.abs().square().mean().sqrt() for part in state if part.numel()]).max()
+    return torch.stack([part.abs().square().mean().sqrt() for part in state]).max()
 
 
 @torch.no_grad()
@@ -76,4 +78,4 @@ def check_tolerance(solver: Solver, dtype: torch.dtype) -> None:
     if max(solver.rtol, solver.atol) < least:
         raise ConfigError("tolerances", got=f"rtol = {solver.rtol:g}, atol = {solver.atol:g} in {dtype}",
                           expected=f"one of them at least {least:.0e}, the rounding of a state",
-                          do="Loosen them, or compute in float64: network.double().")  # fmt: skip
+                          do="Loosen them, or take float64: network.double(), training.precision=64-true.")  # fmt: skip

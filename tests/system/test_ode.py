@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,15 @@ import torch
 from systems import randn
 from torch import Tensor, nn
 
-from node_oc.data import Part
+from node_oc.config import TrainingSection
+from node_oc.data import Part, Scale, spirals
 from node_oc.diagnosis import diagnose
 from node_oc.discretization import EULER, RK4, TABLEAUS, DepthGrid, Network, discretize
 from node_oc.errors import ConfigError, ShapeError, StoreError
+from node_oc.exporting import save_model
+from node_oc.inference import Model
 from node_oc.problem import Problem
+from node_oc.search import DepthSearch, GrowthSearch
 from node_oc.system.ode import (
     BASES,
     Basis,
@@ -36,6 +41,7 @@ from node_oc.system.ode import (
     register_field,
 )
 from node_oc.system.ode.basis import basis_spec
+from node_oc.training.loop import fit
 from node_oc.trajectory import Solution, Solver, rollout
 
 PLACES = torch.linspace(0, 1, 41, dtype=torch.float64)
@@ -319,3 +325,96 @@ def test_a_control_from_another_library_compiles_into_one_graph_and_exports() ->
     torch.compiler.reset()
     torch.testing.assert_close(torch.compile(net, fullgraph=True)(x), net(x), rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(torch.export.export(net, (x,)).module()(x), net(x), rtol=1e-10, atol=1e-12)
+
+
+class Own(VectorField):
+    """A field put together by hand."""
+
+    group_names = ("b.weight",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 3), nn.Linear(3, 3, bias=False)
+
+    def forward(self, t: float | Tensor, x: Tensor) -> Tensor:
+        return self.b(torch.tanh(self.a(x)))
+
+
+def test_fields_that_cannot_be_controlled_raise() -> None:
+    tied = Own()
+    tied.b.weight = tied.a.weight
+    with pytest.raises(ConfigError, match="another parameter's tensor"):
+        NeuralODE(tied)
+    misnamed = Own()
+    misnamed.group_names = ("nope",)  # type: ignore[misc]
+    with pytest.raises(ConfigError, match=r"\['nope'\]"):
+        NeuralODE(misnamed)
+
+    class Bare(Own):
+        def __init__(self) -> None:
+            VectorField.__init__(self)
+
+    with pytest.raises(ConfigError, match="without parameters"):
+        NeuralODE(Bare())
+    with pytest.raises(ConfigError, match="Fourier"):
+        NeuralODE(Own(), basis="fourier")  # type: ignore[arg-type]
+
+
+def test_a_field_without_a_group_is_never_zero() -> None:
+    free = Own()
+    free.group_names = ()  # type: ignore[misc]
+    net = Network(NeuralODE(free, steps=3))
+    assert net.zero_steps() == ()
+    assert discretize(net).zero_steps() == ()
+    assert Problem.classification(2).scale(net) == 0.5
+
+
+def test_a_frozen_parameter_stays_frozen() -> None:
+    field = Own()
+    field.a.requires_grad_(False)
+    net = Network(NeuralODE(field, head=Coordinates(2, 3), steps=2))
+    start = {name: p.detach().clone() for name, p in net.named_parameters()}
+    options = TrainingSection(epochs=3, min_updates=3, batch=0, threads=1)
+    part = Part(randn(20, 3).float(), torch.arange(20) % 2)
+    fit(net, Problem.classification(2), part, options)
+    moved = [not torch.equal(p, start[name]) for name, p in net.named_parameters()]
+    assert moved == [p.requires_grad for p in net.parameters()] == [False, False, True]
+    with pytest.raises(ConfigError, match="frozen"):
+        fit(discretize(net), Problem.classification(2), part, options)
+
+
+@pytest.mark.parametrize("horizon", [2.5, 3.0, 0.7])
+def test_a_trained_horizon_in_float32_is_discretized(horizon: float) -> None:
+    system = NeuralODE(DenseVectorField(3, 5), horizon=horizon, steps=12, learn_horizon=True)
+    with torch.no_grad():
+        system.stretch.fill_(1.3)
+    x = randn(4, 3).float()
+    net = Network(system, table=RK4)
+    torch.testing.assert_close(discretize(net, 12)(x), net(x))
+    end = float(system.horizon)
+    assert discretize(system, times=[0.0, 1.0, end] if end > 1 else [0.0, end]).h[0] > 0
+    with pytest.raises(ConfigError, match="t_0 = 0"):
+        discretize(system, times=[0.5, end])
+    with pytest.raises(ConfigError, match="t_0 = 0"):
+        discretize(system, times=[])
+
+
+def test_a_grid_that_is_not_the_systems_own_raises() -> None:
+    with pytest.raises(ShapeError, match="times of a neural ODE are its own"):
+        Network(ode(steps=4), DepthGrid((1.0,) * 4))
+    with pytest.raises(ConfigError, match="T = 5"):
+        NeuralODE(Own(), horizon=5.0, times=(0.0, 1.0))
+
+
+def test_a_search_for_layers_wants_layers() -> None:
+    split = spirals(train=60, val=30, test=20)
+    net = Network(NeuralODE(DenseVectorField(2, 4), steps=3))
+    for search in (DepthSearch(Problem.classification(2), split), GrowthSearch(Problem.classification(2), split)):
+        with pytest.raises(ConfigError, match="crop_horizon"):
+            search.run(net)
+
+
+def test_what_a_file_cannot_describe_is_not_exported(tmp_path: Path) -> None:
+    model = Model(Network(NeuralODE(Own(), steps=2)), Scale(torch.zeros(3), torch.ones(3)), None, {})
+    with pytest.raises(StoreError, match="register_field"):
+        save_model(model, tmp_path / "own")

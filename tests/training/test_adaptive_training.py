@@ -120,3 +120,12 @@ def test_a_price_wants_controls_of_their_own() -> None:
 def test_options_that_exclude_each_other_raise(keys: list[str], what: str) -> None:
     with pytest.raises(ConfigError, match=what):
         Config.load(overrides=keys)
+
+
+@pytest.mark.parametrize("options", [
+    {"adjoint": True}, {"adjoint": True, "solver": "dopri5", "gradient_checkpointing": True},
+    {"solver": "dopri5", "compile": True},
+])  # fmt: skip
+def test_the_same_holds_in_python(options: dict) -> None:
+    with pytest.raises(ConfigError, match="Leave one of the two out"):
+        fit(net(), PROBLEM, PART, OPTIONS.model_copy(update=options))

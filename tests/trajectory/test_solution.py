@@ -16,8 +16,8 @@ from scipy.integrate import solve_ivp
 from systems import decay, randn
 from torch import Tensor, nn
 
-from node_oc.discretization import RK4, TABLEAUS, DepthGrid, Network
-from node_oc.errors import ConfigError, DivergenceError, ShapeError
+from node_oc.discretization import RK4, TABLEAUS, DepthGrid, Network, discretize
+from node_oc.errors import ConfigError, DataError, DivergenceError, ShapeError
 from node_oc.problem import Problem, SoftCrossEntropy, SquaredError
 from node_oc.problem.gradients import GradientWarning, check_gradients
 from node_oc.system.ode import (
@@ -244,6 +244,44 @@ def test_noise_inside_an_adaptive_solve_is_refused_in_training_mode(extra: nn.Mo
     rollout(net.train(), inputs())  # a fixed grid is another matter
 
 
+@pytest.mark.parametrize("extra", [nn.RReLU(), nn.Dropout1d()])
+def test_a_random_field_is_refused_whatever_makes_it_random(extra: nn.Module) -> None:
+    net = Network(NeuralODE(Noisy(extra), steps=2).double())
+    with pytest.raises(ConfigError, match="noise driver"):
+        Solution(net, inputs(64)).final  # noqa: B018
+
+
+def test_controls_at_some_nodes_alone_are_no_ode() -> None:
+    flat = discretize(ode(Fourier(3)).system, 2, RK4)
+    with pytest.raises(ShapeError, match="solve the ODE that it came from"):
+        Solution(flat, inputs())
+
+
+def test_empty_batches_and_bad_numbers_raise() -> None:
+    with pytest.raises(DataError, match="no samples"):
+        Solution(ode(Fourier(3)), inputs()[:0])
+    for wrong in ({"rtol": "1e-3"}, {"max_steps": 2.5}):
+        with pytest.raises(ConfigError, match="positive number"):
+            Solver(**wrong)  # type: ignore[arg-type]
+    net = ode(Fourier(3))
+    with pytest.raises(ConfigError, match="no methods"):
+        check_gradients(net, PROBLEM, inputs(), target("entropy"), methods=())
+    with pytest.raises(ConfigError, match="unfreeze"):
+        check_gradients(net.requires_grad_(False), PROBLEM, inputs(), target("entropy"))
+
+
+def test_inputs_that_are_not_finite_are_named() -> None:
+    with pytest.raises(DivergenceError, match="a state that is not finite"):
+        Solution(ode(Fourier(3)), inputs() * torch.nan).final  # noqa: B018
+
+
+def test_sleeping_everywhere_costs_no_energy() -> None:
+    net = ode(Fourier(3))
+    net.set_awake([])
+    assert Solution(net, inputs()).control_energy() == 0
+    assert net.control_energy() == 0
+
+
 @pytest.mark.parametrize(
     ("f", "solver", "what"),
     [
@@ -329,7 +367,7 @@ def test_good_gradients_raise_no_warning() -> None:
         )
     assert check.wrong == ()
     assert "all within 1%" in check.sentence
-    assert check.evaluations["checkpoint"] == 2 * check.evaluations["backprop"]
+    assert check.evaluations["checkpoint"] - 2 == 2 * (check.evaluations["backprop"] - 2)  # two ask for steadiness
 
 
 def test_a_method_that_gives_up_is_wrong_and_says_why() -> None:

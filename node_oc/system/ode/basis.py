@@ -30,8 +30,9 @@ class Basis(ABC):
     size: int = 1
 
     def __post_init__(self) -> None:
-        if self.size < 1:
-            raise ConfigError("size of a basis", got=self.size, expected="at least 1", do="Correct the number.")
+        if not isinstance(self.size, int) or self.size < 1:
+            raise ConfigError("size of a basis", got=self.size, expected="a whole number, at least 1",
+                              do="Correct the number.")  # fmt: skip
 
     @abstractmethod
     def values(self, s: Tensor) -> Tensor:

@@ -16,8 +16,9 @@ from node_oc.system.base import PACE, System, as_number
 from node_oc.system.ode.basis import Basis, Piecewise, basis_from, basis_spec
 from node_oc.system.ode.basis_values import values_at
 from node_oc.system.ode.parts import affine, part_from, part_spec
+from node_oc.system.ode.times import ending, times_of
 from node_oc.system.ode.unrolled import UnrolledSystem
-from node_oc.system.ode.vector_field import VectorField, field_from
+from node_oc.system.ode.vector_field import VectorField, check_field, field_from
 
 ALIGNED = 1e-9  # of the horizon: how far a break of the control may lie from a point of the grid
 
@@ -33,7 +34,7 @@ class NeuralODE(System):
         field: f, whose parameters are the start of every c_j that phi_j does not keep at zero there.
         lift: inputs to states (B, ...); the inputs themselves by default.
         head: states to outputs (B, K); the state itself by default.
-        horizon: T, in units of time.
+        horizon: T, in units of time; 1 by default.
         steps: number N of equal intervals; one a piece of a piecewise constant control, at least.
         times: t_0 = 0 .. t_N = T instead, for intervals that are not equal.
         basis: phi_j; one constant control by default.
@@ -44,22 +45,22 @@ class NeuralODE(System):
 
     Raises:
         ConfigError: times that do not ascend from 0, a horizon that is not positive or beyond the span, a control that
-            jumps inside an interval, a field with constrained parameters whose control is not piecewise constant.
+            jumps inside an interval, a field with constrained parameters whose control is not piecewise constant, or
+            one without parameters, with shared ones, or with a group that it does not have.
     """
 
     def __init__(
         self, field: VectorField, *, lift: nn.Module | None = None, head: nn.Module | None = None,
-        horizon: float = 1.0, steps: int = 16, times: Sequence[float] | None = None, basis: Basis | None = None,
+        horizon: float | None = None, steps: int = 16, times: Sequence[float] | None = None, basis: Basis | None = None,
         learn_horizon: bool = False, generator: torch.Generator | None = None, span: float | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        times = (
-            tuple(horizon * k / max(steps, 1) for k in range(steps + 1)) if times is None else tuple(map(float, times))
-        )
-        if len(times) < 2 or times[0] != 0 or not all(a < b < float("inf") for a, b in pairwise(times)):
-            raise ConfigError("times", got=list(times[:5]), expected="t_0 = 0 < t_1 < .. < t_N = T",
-                              do="Give a positive horizon and at least one step.")  # fmt: skip
-        self.times, self.basis = times, basis or Piecewise(1)
+        self.times, self.basis = times_of(horizon, steps, times), Piecewise(1) if basis is None else basis
+        check_field(field)
+        if not isinstance(self.basis, Basis):
+            raise ConfigError("basis", got=repr(basis), expected="one like node_oc.Fourier(5)",
+                              do="Make one: Piecewise, Polynomial, Chebyshev, Fourier or Wavelet.")  # fmt: skip
+        times = self.times
         self.span = times[-1] if span is None else span
         if not self.span >= times[-1]:
             raise ConfigError("span", got=self.span, expected=f"at least T = {times[-1]:g}",
@@ -78,7 +79,8 @@ class NeuralODE(System):
         else:  # phi_0 = 1 in every one of them
             starts += [tuple(torch.zeros_like(p) for p in parameters)] * (self.basis.size - 1)
         self.coefficients = nn.ParameterList(
-            torch.stack([p.detach() for p in role]) for role in zip(*starts, strict=True)
+            nn.Parameter(torch.stack([p.detach() for p in role]), requires_grad=role[0].requires_grad)
+            for role in zip(*starts, strict=True)
         )
         self.vector_field = copy.deepcopy(field)
         for name in names:  # the field is a form to fill in: its parameters are handed to it with each call
@@ -195,10 +197,7 @@ class NeuralODE(System):
         """
         here = copy.copy(self)
         pace = as_number(self.pace)
-        times = tuple(pace * t for t in self.times) if times is None else tuple(times)
-        if not abs(times[-1] - pace * self.times[-1]) <= ALIGNED * times[-1]:
-            raise ConfigError("times", got=f"an end at {times[-1]}", expected=f"T = {pace * self.times[-1]}",
-                              do="Give times from 0 to the horizon.")  # fmt: skip
+        times = tuple(pace * t for t in self.times) if times is None else ending(times, pace * self.times[-1])
         here.times = tuple(t / pace for t in times)
         here._check_breaks()
         nodes = tuple(nodes) if self.varies_within_steps else (0.0,)
@@ -213,9 +212,10 @@ class NeuralODE(System):
     def _filled(self, values: Sequence[Tensor]) -> VectorField:
         """The field with these as its parameters, which share their memory."""
         field = copy.deepcopy(self.vector_field)
-        for name, value in zip(self.names, values, strict=True):
+        for name, value, role in zip(self.names, values, self.coefficients, strict=True):
             owner, _, leaf = name.rpartition(".")
-            field.get_submodule(owner)._parameters[leaf] = nn.Parameter(value.detach())
+            own = nn.Parameter(value.detach(), requires_grad=role.requires_grad)
+            field.get_submodule(owner)._parameters[leaf] = own
         return field
 
     def subsystem(self, steps: Sequence[int]) -> UnrolledSystem:

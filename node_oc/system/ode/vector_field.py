@@ -166,6 +166,20 @@ class ConvVectorField(VectorField):
         return dict(self._spec)
 
 
+def check_field(field: VectorField) -> None:
+    """Raise ConfigError unless the parameters of a field can be a control."""
+    names, every = dict(field.named_parameters()), dict(field.named_parameters(remove_duplicate=False))
+    if not names:
+        raise ConfigError("field", got=f"a {type(field).__name__} without parameters", expected="some: the control",
+                          do="Give it one, a factor of 1 for instance.")  # fmt: skip
+    if shared := sorted(set(every) - set(names)):
+        raise ConfigError("field", got=f"{shared[0]}, another parameter's tensor", expected="parameters of their own",
+                          do="Use one submodule in both places, or one parameter.")  # fmt: skip
+    if unknown := sorted(set(field.group_names) - set(names)):
+        raise ConfigError("group_names", got=unknown, expected=f"some of {sorted(names)}",
+                          do="Name the parameters of the last affine map.")  # fmt: skip
+
+
 FIELDS: dict[str, type[VectorField]] = {"dense": DenseVectorField, "conv": ConvVectorField}
 
 
