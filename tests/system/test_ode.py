@@ -233,6 +233,9 @@ def test_a_trained_horizon_counts_in_every_weight_of_time() -> None:
         torch.testing.assert_close(values[0].stage, values[1].stage, rtol=1e-12, atol=0)
         assert problem.scale(one) == pytest.approx(problem.scale(two))
         torch.testing.assert_close(discretize(one)(x), two(x), rtol=1e-12, atol=1e-12)
+    one, two = (problem.evaluate(Solution(Network(system), x), y) for system in (short, long))
+    torch.testing.assert_close(one.total, two.total, rtol=1e-5, atol=0)
+    torch.testing.assert_close(one.stage, two.stage, rtol=1e-5, atol=0)
     assert float(short.horizon) == 4.0
     with torch.no_grad():
         short.stretch.fill_(-1.0)

@@ -105,6 +105,14 @@ def test_the_error_of_the_table_is_that_of_its_outputs() -> None:
     assert table_error(network, X, Solver()) == pytest.approx(wanted, abs=1e-4)
 
 
+def test_what_all_steps_share_is_trained_where_some_sleep() -> None:
+    network = net()
+    start = [p.detach().clone() for p in network.parameters()]
+    network.set_awake([1])
+    fit(network, PROBLEM, PART, OPTIONS)
+    assert all(not torch.equal(p, q) for p, q in zip(network.parameters(), start, strict=True))
+
+
 def test_a_price_wants_controls_of_their_own() -> None:
     with pytest.raises(ConfigError, match="share their controls"):
         fit(net(), PROBLEM.priced(0.1), PART, OPTIONS)
