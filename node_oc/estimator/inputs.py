@@ -53,7 +53,9 @@ def sample_weights(weight: Any, x: Array) -> Array:
     if (checked < 0).any() or not (checked > 0).any():
         raise DataError("sample_weight", got="negative weights" if (checked < 0).any() else "weights that are all zero",
                         expected="numbers >= 0, one > 0", do="A weight of zero leaves a row out.")  # fmt: skip
-    if not np.isfinite(checked.sum()):
+    with np.errstate(over="ignore"):  # reported in words
+        total = checked.sum()
+    if not np.isfinite(total):
         raise DataError("sample_weight", got="weights whose sum overflows", expected="a finite sum",
                         do="Divide them by their largest: only their ratios count.")  # fmt: skip
     return checked

@@ -22,6 +22,7 @@ from node_oc.exporting import save_model
 from node_oc.inference import Model
 from node_oc.problem import Problem
 from node_oc.search import DepthSearch, GrowthSearch
+from node_oc.system.base import as_number
 from node_oc.system.ode import (
     BASES,
     Basis,
@@ -394,7 +395,7 @@ def test_a_trained_horizon_in_float32_is_discretized(horizon: float) -> None:
     x = randn(4, 3).float()
     net = Network(system, table=RK4)
     torch.testing.assert_close(discretize(net, 12)(x), net(x))
-    end = float(system.horizon)
+    end = as_number(system.horizon)
     assert discretize(system, times=[0.0, 1.0, end] if end > 1 else [0.0, end]).h[0] > 0
     with pytest.raises(ConfigError, match="t_0 = 0"):
         discretize(system, times=[0.5, end])
