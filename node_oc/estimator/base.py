@@ -1,33 +1,25 @@
-"""What all estimators share: check, merge, standardise, train, predict, cut, export."""
+"""What all estimators share: check, merge, standardise, train, at a price or by a budget."""
 
 from __future__ import annotations
 
-import copy
-from abc import ABC, abstractmethod
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from abc import abstractmethod
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 
 from node_oc.config import TrainingSection
-from node_oc.cropping import awake_steps, crop, first_steps
-from node_oc.data.split import Task
-from node_oc.diagnosis.loss import outputs
 from node_oc.discretization.network import Network
-from node_oc.errors import ShapeError
 from node_oc.estimator.checks import check_parameters
+from node_oc.estimator.fitted import Fitted
 from node_oc.estimator.inputs import Array, Rows, merged, sample_weights
 from node_oc.estimator.partial import one_pass
 from node_oc.estimator.parts import Scales
 from node_oc.estimator.select import LEAST_VALIDATION, Searching, Tried, by_folds, by_validation, two_parts
 from node_oc.estimator.train import one_process, train
-from node_oc.exporting import Exported, export
-from node_oc.inference import Model
 from node_oc.problem.cost import Cost
 from node_oc.problem.ocp import Problem
 from node_oc.problem.weighted import Weighted
@@ -36,18 +28,16 @@ from node_oc.training.batches import derived_generator
 from node_oc.training.method import Info
 
 
-class Estimator(BaseEstimator, ABC):
+class Estimator(Fitted):
     """A network behind the interface of scikit-learn. What it learns from, and its network, are a subclass's business.
 
     Attributes:
-        model_: raw features to logits or units, a :class:`node_oc.Model` in float64.
         n_iter_: updates made.
         loss_curve_: J after each update, of all trainings one after another.
         validation_losses_: loss on the held-out rows at each look, with ``early_stopping``.
         tried_: what each depth lost, with ``budget``.
     """
 
-    _task: ClassVar[Task]
     activation: Activation
     width: int
     hidden: int
@@ -67,7 +57,6 @@ class Estimator(BaseEstimator, ABC):
     random_state: Any
     verbose: int
 
-    model_: Model
     n_iter_: int
     loss_curve_: list[float]
     validation_losses_: list[float]
@@ -100,12 +89,6 @@ class Estimator(BaseEstimator, ABC):
     @abstractmethod
     def _counted(self, rows: Rows) -> Rows:
         """The rows with the weights of their classes."""
-
-    @property
-    def depth_(self) -> int:
-        """Steps of the trained network that are not exactly zero."""
-        check_is_fitted(self, "model_")
-        return len(awake_steps(self.model_.network))
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train from scratch; where that fails, the estimator is as it was.
@@ -163,64 +146,15 @@ class Estimator(BaseEstimator, ABC):
         self._keep(network, scales)
         return self
 
-    def crop(self, depth: int | None = None) -> Self:
-        """A fitted estimator of fewer steps; this one is left as it is.
-
-        Args:
-            depth: keep the first so many of the steps that are not zero, 0..depth_; nothing is trained on. None drops
-                the zero steps alone, which changes no prediction.
-
-        Raises:
-            ShapeError: a depth that the network does not have.
-        """
-        check_is_fitted(self, "model_")
-        network = self.model_.network
-        if depth is not None and not 0 <= depth <= self.depth_:
-            raise ShapeError("depth", got=depth, expected=f"0..{self.depth_} (steps that are not zero)",
-                             do="Choose a depth that the network has.")  # fmt: skip
-        small = copy.deepcopy(self)
-        small.model_.network = crop(network) if depth is None else crop(network, steps=first_steps(network, depth))
-        small._moments = None
-        return small
-
-    def export(self, stem: str | Path, X: Any, *, onnx: bool = True, torch_export: bool = True) -> Exported:
-        """Write the network, its zero steps dropped, its weights in float32: see :func:`node_oc.export`.
-
-        The files take raw features and give logits, whose softmax are the probabilities in the order of ``classes_``,
-        or targets in their own units.
-
-        Args:
-            stem: path without ending.
-            X: some rows of features, for tracing and for the parity check.
-            onnx: whether to write an ONNX file.
-            torch_export: whether to write a torch.export program.
-
-        Raises:
-            StoreError: a file cannot be written, or ONNX disagrees with torch.
-        """
-        x = torch.tensor(self._features(X))
-        model = copy.deepcopy(self.model_)
-        model.network = crop(model.network).float()
-        return export(model, stem, x, onnx=onnx, torch_export=torch_export)
-
     # -- what is shared below the surface ------------------------------------------------------------------------
 
     def _validated(self, X: Any, y: Any, reset: bool) -> tuple[Array, NDArray[Any]]:
         return validate_data(self, X, y, reset=reset, dtype=np.float64, y_numeric=self._task == "regression")
 
-    def _features(self, X: Any) -> Array:
-        check_is_fitted(self, "model_")
-        return validate_data(self, X, reset=False, dtype=np.float64, order="C")
-
-    def _outputs(self, X: Any) -> torch.Tensor:
-        """Outputs of the model, (n, K), float64."""
-        x = torch.tensor(self._features(X))  # a copy: torch warns of arrays that cannot be written
-        return outputs(self.model_, x)
-
     def _begin(self) -> None:
         self._seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         self.n_iter_, self.loss_curve_ = 0, []
-        self._moments: dict[str, Any] | None = None
+        self._moments = None
         for name in ("tried_", "validation_losses_"):  # of a fit before, with other parameters
             self.__dict__.pop(name, None)
 
@@ -238,13 +172,6 @@ class Estimator(BaseEstimator, ABC):
 
     def _fresh(self, features: int, size: int) -> Network:
         return self._network(features, size, derived_generator(self._seed, "weights")).double()
-
-    def _keep(self, network: Network, scales: Scales) -> None:
-        names = getattr(self, "feature_names_in_", [f"x{i}" for i in range(self.n_features_in_)])
-        meta = {"task": self._task, "classes": [str(c) for c in getattr(self, "classes_", ())],
-                "features": [str(name) for name in names]}  # fmt: skip
-        self._scales = scales
-        self.model_ = Model(network, scales.x, scales.y, meta).eval()
 
     def _pass(self, X: Any, y: NDArray[Any], weight: Array, size: int) -> None:
         """One pass over checked rows; the first one of all makes the network and learns the standardisation."""
