@@ -90,7 +90,9 @@ def training_work(folder: Path) -> list[dict[str, Any]]:
         tensors, meta = store.load(file)
         state = store.unflatten(tensors, meta["state"])
         steps = state["update"] * len(state["spec"]["awake"])
-        solver = dict(zip(("evaluations", "accepted", "rejected"), state["method"]["solver"], strict=True))
+        solver = dict(
+            zip(("evaluations", "accepted", "rejected"), state["method"].get("solver", (0, 0, 0)), strict=True)
+        )
         work.append({"training": file.parent.name, "updates": state["update"], "layer_steps": steps,
                      "seconds": state["seconds"], "compilation": state["compilation"], "solver": solver,
                      "evaluations": _evaluations(file.with_name(HISTORY))})  # fmt: skip

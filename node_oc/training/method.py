@@ -221,6 +221,6 @@ class Method:
     def load(self, state: dict[str, Any]) -> None:
         """Continue from :meth:`state`."""
         self.running_norm = state["running_norm"]
-        self.total = Statistics(*state["solver"])
+        self.total = Statistics(*state.get("solver", ()))  # a checkpoint from before there were solvers has none
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
