@@ -35,7 +35,7 @@ class Contracting(VectorField):
         self.weight = nn.Parameter(torch.randn(16, 16, dtype=torch.float64) / 8)
         self.bias = nn.Parameter(torch.randn(16, dtype=torch.float64))
 
-    def forward(self, t: float | Tensor, x: Tensor) -> Tensor:
+    def forward(self, t: Tensor, x: Tensor) -> Tensor:
         return self.lam * (torch.tanh(x @ self.weight.T + self.bias) - x)
 
 

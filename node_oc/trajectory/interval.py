@@ -25,10 +25,16 @@ class Interval(nn.Module):
     """The right-hand side of state and costs on one interval, at time tau in [0, h_k] from its beginning."""
 
     def __init__(
-        self, network: Network, k: int, cost: Callable[[Tensor], Tensor] | None, statistics: Statistics
+        self,
+        network: Network,
+        k: int,
+        cost: Callable[[Tensor], Tensor] | None,
+        statistics: Statistics,
+        solver: Solver,
     ) -> None:
         super().__init__()
-        self.network, self.k, self.cost, self.statistics = network, k, cost, statistics
+        self.network, self.k, self.cost, self.statistics, self.solver = network, k, cost, statistics, solver
+        self.back = 0  # steps tried on the way back
         self.at: tuple[Any, tuple[Tensor, ...]] | None = None
         self.accepted: list[float] = []  # where the accepted steps begin
 
@@ -55,23 +61,39 @@ class Interval(nn.Module):
         """After one that was not."""
         self.statistics.rejected += 1
 
+    def callback_step_adjoint(self, tau: Tensor, state: tuple[Tensor, ...], dt: Tensor) -> None:
+        """Before a step of the continuous adjoint is tried: torchdiffeq would give up in the middle of autograd.
+
+        Raises:
+            DivergenceError: the same reasons as on the way there.
+        """
+        self.back += 1
+        finite = all(bool(torch.isfinite(part).all()) for part in state)
+        if self.back >= self.solver.max_steps or not finite or not tau - dt < tau:
+            message = "max_num_steps" if finite and self.back >= self.solver.max_steps else "non-finite or underflow"
+            raise self.gave_up(message, back=tau)
+
     callback_accept_step_adjoint, callback_reject_step_adjoint = callback_accept_step, callback_reject_step
 
     @torch.no_grad()
-    def gave_up(self, message: str, solver: Solver) -> DivergenceError:
+    def gave_up(self, message: str, back: Tensor | None = None) -> DivergenceError:
         """What torchdiffeq's message means, where it happened, and what to try."""
-        t, size, field = 0.0, float("nan"), float("nan")
+        solver, t, size, field = self.solver, 0.0, float("nan"), float("nan")
         if self.at is not None:
             tau, state = self.at
             t = float(tau)
             size, field = float(state[0].abs().max()), float(self.forward(tau, state)[0].abs().max())
+        where: str = solver.method
+        seen = ""
+        if back is not None:  # the state there is not known: it is what is integrated
+            t, where, seen = float(back), f"the continuous adjoint by {solver.method}", "where the way there ended, "
         t += sum(self.network.grid.h[: self.k])
         what = "too many steps" if "max_num_steps" in message else "a step that shrank to nothing"
         for name, value in (("field", field), ("state", size)):
             what = what if math.isfinite(value) else f"a {name} that is not finite"
         return DivergenceError(
-            f"{solver.method} at time t = {t:.6g} (interval {self.k})",
-            got=f"{what}; the largest entry of the state is {size:.3g}, of the field {field:.3g}",
+            f"{where} at time t = {t:.6g} (interval {self.k})",
+            got=f"{what}; {seen}the largest entry of the state is {size:.3g}, of the field {field:.3g}",
             expected=f"a solution at rtol = {solver.rtol:g} with at most {solver.max_steps} steps an interval",
             do="The field may be stiff, not smooth, or blow up: loosen the tolerances, raise max_steps, shorten the "
             "horizon or lower the learning rate; or use a table, whose work is known beforehand.",

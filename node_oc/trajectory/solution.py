@@ -113,7 +113,7 @@ class Solution:
             start += (x.new_zeros(len(x)),)
         if self.network.system.varies_within_steps:
             start += (x.new_zeros(1),)
-        field = Interval(self.network, k, cost, self.statistics)
+        field = Interval(self.network, k, cost, self.statistics, self.solver)
         solver = self.solver
         if solver.gradient == "adjoint":
             return self._integrate(field, start, leaves)
@@ -147,4 +147,4 @@ class Solution:
                 method=solver.method, options=options, **adjoint,
             )  # fmt: skip
         except AssertionError as error:  # torchdiffeq's way to say that it gives up
-            raise field.gave_up(str(error), solver) from error
+            raise field.gave_up(str(error)) from error

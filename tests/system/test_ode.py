@@ -165,7 +165,7 @@ def test_a_jump_belongs_to_the_interval_on_either_side() -> None:
             super().__init__()
             self.u = nn.Parameter(torch.ones(1, dtype=torch.float64))
 
-        def forward(self, t: float | Tensor, x: Tensor) -> Tensor:
+        def forward(self, t: Tensor, x: Tensor) -> Tensor:
             return self.u.expand_as(x)
 
     system = NeuralODE(Push(), steps=2, basis=Piecewise(2))
@@ -340,7 +340,7 @@ class Own(VectorField):
         super().__init__()
         self.a, self.b = nn.Linear(3, 3), nn.Linear(3, 3, bias=False)
 
-    def forward(self, t: float | Tensor, x: Tensor) -> Tensor:
+    def forward(self, t: Tensor, x: Tensor) -> Tensor:
         return self.b(torch.tanh(self.a(x)))
 
 

@@ -53,7 +53,7 @@ class Written(VectorField):
         self.f, self.scale = f, nn.Parameter(torch.ones((), dtype=torch.float64))
 
     def forward(self, t: Tensor, x: Tensor) -> Tensor:
-        return self.scale * self.f(torch.as_tensor(t), x)
+        return self.scale * self.f(t, x)
 
 
 def volterra(t: Tensor, x: Tensor) -> Tensor:
@@ -297,6 +297,24 @@ def test_a_solver_that_gives_up_says_when_and_why(f: Callable, solver: Solver, w
     way = replace(solver, gradient=gradient)  # type: ignore[arg-type]
     with pytest.raises(DivergenceError, match=rf"time t = 0[.\d]*.*({what}).*field.*loosen"):
         Solution(net, torch.ones(1, 1, dtype=torch.float64), way).final  # noqa: B018
+
+
+def test_an_adjoint_that_gives_up_on_the_way_back_says_so_too() -> None:
+    net = Network(NeuralODE(Written(lambda t, x: -300 * (x - torch.cos(t))), steps=1).double())
+    solution = Solution(net, torch.ones(2, 1).double(), Solver(rtol=1e-3, atol=1e-3, gradient="adjoint", max_steps=150))
+    running, _ = solution.accumulate(lambda r: r.square().sum(-1))
+    with pytest.raises(
+        DivergenceError, match=r"adjoint by dopri5 at time t = 0.*too many steps; where the way there ended"
+    ):
+        running.sum().backward()
+
+
+def test_fields_are_asked_with_a_time_that_is_a_tensor() -> None:
+    """So that torch.cos(t) is right for tables, unrolled networks and solvers alike."""
+    net = Network(NeuralODE(Written(lambda t, x: torch.cos(t) * x), steps=16).double(), table=RK4)
+    wanted = randn(3, 2) * math.exp(math.sin(1.0))
+    for out in (net(randn(3, 2)), discretize(net)(randn(3, 2)), Solution(net, randn(3, 2)).final):
+        torch.testing.assert_close(out, wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_statistics_count_what_was_done() -> None:

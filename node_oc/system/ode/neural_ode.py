@@ -150,7 +150,8 @@ class NeuralODE(System):
 
     def branch_at(self, k: int, c: float | Tensor, x: Tensor) -> Tensor:
         time = self.pace * (self.times[k] + c * (self.times[k + 1] - self.times[k]))
-        return functional_call(self.vector_field, dict(zip(self.names, self.control_at(k, c), strict=True)), (time, x))
+        control = dict(zip(self.names, self.control_at(k, c), strict=True))
+        return functional_call(self.vector_field, control, self.vector_field.at(time, x))
 
     def control_at(self, k: int, c: float | Tensor) -> list[Tensor]:
         a, b, end = self.times[k], self.times[k + 1], self.span

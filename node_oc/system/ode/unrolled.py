@@ -93,12 +93,12 @@ class UnrolledSystem(System):
         return True
 
     def branch(self, k: int, x: Tensor) -> Tensor:
-        return self._fields(k)[0](self.times[k], x)
+        return self.branch_at(k, 0.0, x)
 
     def branch_at(self, k: int, c: float | Tensor, x: Tensor) -> Tensor:
-        if not self.varies_within_steps:
-            return self._fields(k)[0](self.times[k], x)
-        return self._fields(k)[self._node(c)](self.times[k] + float(c) * self._h[k], x)
+        field = self._fields(k)[self._node(c)]
+        inside = float(c) * self._h[k] if self.varies_within_steps else 0.0
+        return field(*field.at(self.times[k] + inside, x))
 
     def control_at(self, k: int, c: float | Tensor) -> list[nn.Parameter]:
         self.check_step(k)

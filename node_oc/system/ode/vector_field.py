@@ -21,8 +21,12 @@ class VectorField(nn.Module, ABC):
     """
 
     @abstractmethod
-    def forward(self, t: float | Tensor, x: Tensor) -> Tensor:
-        """f at time t and state x (B, ...)."""
+    def forward(self, t: Tensor, x: Tensor) -> Tensor:
+        """f at time t, a scalar of the type of x, and state x (B, ...)."""
+
+    def at(self, t: float | Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The arguments of :meth:`forward` from a time that may be a number."""
+        return torch.as_tensor(t, dtype=x.dtype, device=x.device), x
 
     @property
     @abstractmethod
@@ -80,9 +84,9 @@ class DenseVectorField(VectorField):
         self.outer = nn.utils.skip_init(nn.Linear, hidden, width)
         self.reset_(generator or torch.Generator().manual_seed(0))
 
-    def forward(self, t: float | Tensor, x: Tensor) -> Tensor:
+    def forward(self, t: Tensor, x: Tensor) -> Tensor:
         if self.time:
-            x = torch.cat([x, torch.as_tensor(t, dtype=x.dtype, device=x.device).expand_as(x[..., :1])], -1)
+            x = torch.cat([x, t.expand_as(x[..., :1])], -1)
         return self.outer(ACTIVATIONS[self.activation](self.inner(x)))
 
     @property
@@ -143,7 +147,7 @@ class ConvVectorField(VectorField):
         self.outer = nn.utils.skip_init(nn.Conv2d, hidden, channels, 3, padding=1)
         self.reset_(generator or torch.Generator().manual_seed(0))
 
-    def forward(self, t: float | Tensor, x: Tensor) -> Tensor:
+    def forward(self, t: Tensor, x: Tensor) -> Tensor:
         return self.outer(ACTIVATIONS[self.activation](self.inner(x)))
 
     @property
