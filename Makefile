@@ -26,6 +26,7 @@ $(VENV)/.runtime: pyproject.toml constraints.txt
 
 $(VENV)/.done: $(VENV)/.runtime
 	$(PIP) -e ".[dev,docs]"
+	$(PIP) --no-deps torchvision timm
 	@touch $@
 
 demo: $(VENV)/.runtime  ## Find the depth of a network on two spirals; pictures and report in runs/spirals.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import cast, overload
 
 import torch
 
 from node_oc.discretization.grid import DepthGrid
 from node_oc.discretization.network import Network
 from node_oc.errors import ConfigError, ShapeError
+from node_oc.system.adopt import AdoptedSystem
 from node_oc.system.base import as_number
 from node_oc.system.ode import NeuralODE
 from node_oc.training.growing import in_turns
@@ -17,11 +19,19 @@ from node_oc.training.growing import in_turns
 ROUNDING = 1e-6  # of a horizon: a trained one is a float32
 
 
-def crop(network: Network, *, depth: int | None = None, steps: Sequence[int] | None = None) -> Network:
+@overload
+def crop(network: Network, *, depth: int | None = None, steps: Sequence[int] | None = None) -> Network: ...
+@overload
+def crop(network: AdoptedSystem, *, depth: int | None = None, steps: Sequence[int] | None = None) -> AdoptedSystem: ...
+
+
+def crop(
+    network: Network | AdoptedSystem, *, depth: int | None = None, steps: Sequence[int] | None = None
+) -> Network | AdoptedSystem:
     """A shallower network, an ordinary ``nn.Module`` with copied weights.
 
     Args:
-        network: what is cut; it is left as it is.
+        network: what is cut, a network or an adopted model; it is left as it is, and the answer is of its kind.
         depth: keep the first ``depth`` steps, 0..N.
         steps: keep these steps, in increasing order.
 
@@ -31,6 +41,8 @@ def crop(network: Network, *, depth: int | None = None, steps: Sequence[int] | N
     Raises:
         ShapeError: a depth outside 0..N, a step that the network does not have, or both arguments.
     """
+    if isinstance(network, AdoptedSystem):
+        return cast(AdoptedSystem, crop(Network(network), depth=depth, steps=steps).system)
     if depth is not None and steps is not None:
         raise ShapeError("crop", got="a depth and steps", expected="one of the two", do="Leave one out.")
     if depth is not None:
@@ -83,13 +95,17 @@ def awake_steps(network: Network) -> list[int]:
 def first_steps(network: Network, depth: int) -> list[int]:
     """The ``depth`` awake steps that a cut keeps: the first ones, in stages the first ones of each stage in turn.
 
-    A stage ends where a skip is no identity. Later stages come first, as a plain network of few layers has them there:
-    the first steps of the network alone would be the narrow ones far from the head.
+    A stage ends where a skip is no identity and none that settles. Later stages come first, as a plain network of few
+    layers has them there: the first steps of the network alone would be the narrow ones far from the head.
     """
     stages: dict[int, list[int]] = {}
     for k in awake_steps(network):
-        stages.setdefault(sum(not network.system.is_identity(j) for j in range(k + 1)), []).append(k)
+        stages.setdefault(sum(not _within_stage(network, j) for j in range(k + 1)), []).append(k)
     return sorted(in_turns([stages[s] for s in sorted(stages, reverse=True)], depth))
+
+
+def _within_stage(network: Network, k: int) -> bool:
+    return network.system.is_identity(k) or network.system.settling(k) is not None
 
 
 def deepen(network: Network, depth: int, generator: torch.Generator | None = None) -> Network:

@@ -37,6 +37,10 @@ class ShapeError(NodeOCError, ValueError):
     """A tensor of the wrong shape, a depth outside 0..N, a readout of too low a rank."""
 
 
+class AdoptError(NodeOCError, TypeError):
+    """A model that cannot be seen as a residual system."""
+
+
 class StoreError(NodeOCError, OSError):
     """A file that is truncated, altered, of another configuration, or that cannot be written."""
 

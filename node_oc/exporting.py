@@ -96,7 +96,12 @@ def load_model(stem: Path) -> Model:
     tensors, meta = store.load_model(stem)
     try:
         network = Network.from_spec(meta["network"])
-        network.to(next((t.dtype for name, t in tensors.items() if name.startswith("network.")), torch.float32))
+        network.to(
+            next(
+                (t.dtype for name, t in tensors.items() if name.startswith("network.") and t.is_floating_point()),
+                torch.float32,
+            )
+        )
         y_scale = Scale(tensors["y_mean"], tensors["y_std"]) if "y_mean" in tensors else None
         names: dict[str, Any] = {key: meta[key] for key in ("task", "classes", "features")}
         model = Model(network, Scale(tensors["x_mean"], tensors["x_std"]), y_scale, names)

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from adopted_models import adopted
 from systems import Field, Projecting, randn, stir_
 from torch import Tensor, nn
 
@@ -58,6 +59,10 @@ SYSTEMS: dict[str, Callable[[torch.Generator], System]] = {
     "ode-fourier-horizon": lambda g: _ode(g, Fourier(3), learn_horizon=True),
     "unrolled-relu": lambda g: _ode(g, Piecewise(4, (0.5 / 2.6, 1.5 / 2.6, 1.8 / 2.6)), activation="relu").unroll(),
     "unrolled-chebyshev": lambda g: _ode(g, Chebyshev(3)).unroll(nodes=(0.0, 0.5, 1.0)),
+    "adopted-mlp": lambda g: adopted("ResidualMLP", g),
+    "adopted-post-activation": lambda g: adopted("PostActivation", g),
+    "adopted-pre-activation": lambda g: adopted("PreActivation", g),
+    "adopted-shared-loop": lambda g: adopted("SharedLoop", g),
     "field": lambda g: Field(torch.sin, DEPTH, OUTPUTS),
     "projecting": lambda g: Projecting((4, 4, 5, 5, 3), OUTPUTS, g),
 }

@@ -7,7 +7,12 @@ from typing import Literal
 
 from torch import Tensor
 
-Task = Literal["classification", "regression"]
+Task = Literal["classification", "regression", "language"]
+
+
+def onto(values: Tensor, anchor: Tensor) -> Tensor:
+    """Values on the device of another tensor, and in its dtype unless they are whole numbers, as token ids are."""
+    return values.to(anchor.device, anchor.dtype if values.is_floating_point() else None)
 
 
 @dataclass(frozen=True)
@@ -15,8 +20,9 @@ class Part:
     """Samples of one part of a split.
 
     Attributes:
-        x: standardised features, float32, (n, D).
-        y: class indices, int64, (n,); or standardised targets, float32, (n, 1), in regression.
+        x: standardised features, float32, (n, D); or whatever an adopted model takes, (n, ..).
+        y: class indices, int64, (n,); or standardised targets, float32, (n, 1), in regression; or token ids, int64,
+            (n, L), of a language model.
     """
 
     x: Tensor

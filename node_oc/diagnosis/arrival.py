@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from node_oc.data.split import onto
 from node_oc.diagnosis.dissipativity import DistanceName
 from node_oc.discretization.network import Network
 from node_oc.errors import ConfigError, DataError, ShapeError
@@ -112,7 +113,7 @@ def arrival(
     """
     network = ode if isinstance(ode, Network) else Network(ode)
     anchor = next(network.parameters(), x)
-    x, y = x.to(anchor), y.to(anchor.device, anchor.dtype if y.is_floating_point() else None)
+    x, y = onto(x, anchor), onto(y, anchor)
     if not len(x):
         raise DataError("samples", got="none", expected="at least one", do="Choose another part.")
     path = dense_output(network, x, solver)

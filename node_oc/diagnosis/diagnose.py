@@ -81,7 +81,8 @@ def diagnose(
         DivergenceError: a state that is not finite, with its layer.
     """
     network = network.untied()  # a control that all steps share is seen as the value that it has in each
-    task: Task = "regression" if part.y.is_floating_point() else "classification"
+    whole: Task = "language" if part.y.dim() > 1 else "classification"
+    task: Task = "regression" if part.y.is_floating_point() else whole
     seen = observe(network, problem, part, task, storage)
     found, t = seen.profile, network.grid.t
     rest = None

@@ -9,25 +9,30 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from node_oc.data.split import Part, Task
-from node_oc.discretization.network import Network
+from node_oc.data.split import Part, Task, onto
+from node_oc.discretization.network import Network, evaluating
+from node_oc.problem.language import next_token_loss
 
 CHUNK = 4096
+SEQUENCES = 32  # whose logits are held at a time
 
 
 @torch.no_grad()
 def outputs(network: torch.nn.Module, x: Tensor, chunk: int = CHUNK) -> Tensor:
     """Outputs (n, K) of many samples (n, D), in chunks, in evaluation mode, on the network's device."""
     anchor = next(network.parameters(), x)
-    training = network.training
-    network.eval()
-    out = torch.cat([network(part.to(anchor)) for part in x.split(chunk)])
-    network.train(training)
-    return out
+    with evaluating(network):
+        return torch.cat([network(onto(part, anchor)) for part in x.split(chunk)])
 
 
 def sample_losses(network: Network, part: Part, task: Task) -> NDArray[np.float64]:
-    """Loss of every sample, (n,): 1 where the class is wrong and 0 where right; squared error in regression."""
+    """Loss of every sample, (n,): 1 where the class is wrong and 0 where right; squared error in regression.
+
+    Of a language model the next-token loss of a sequence, in nats.
+    """
+    if task == "language":
+        pairs = zip(part.x.split(SEQUENCES), part.y.split(SEQUENCES), strict=True)
+        return torch.cat([next_token_loss(outputs(network, x), y) for x, y in pairs]).cpu().double().numpy()
     out = outputs(network, part.x)
     if task == "classification":
         loss = (out.argmax(1).cpu() != part.y).double()
@@ -45,13 +50,13 @@ def disagreement(one: Network, other: Network, part: Part) -> float:
 class Budget:
     """What may be lost against the reference.
 
-    In classification the budget is absolute: E[loss - reference loss] <= budget. In regression the loss is
+    In classification the budget is absolute: E[loss - reference loss] <= budget. In regression and language the loss is
     unbounded, so the budget is relative and both losses are cut at c, the reference's 99.9 % quantile on the
     selecting half: E[min(loss, c) - (1 + budget) min(reference, c)] <= 0 (our definition).
 
     Attributes:
         budget: accuracy given up as a fraction, or relative loss.
-        task: "classification" or "regression".
+        task: "classification", "regression" or "language".
         ceiling: c; 1 in classification.
     """
 

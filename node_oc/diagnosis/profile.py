@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from node_oc.data.split import Part, Task
+from node_oc.data.split import Part, Task, onto
 from node_oc.diagnosis.dissipativity import Dissipation, DistanceName, Nearness, Storage, dissipation, nearness
-from node_oc.discretization.network import Network
+from node_oc.discretization.network import Network, evaluating
 from node_oc.errors import DataError, DivergenceError
+from node_oc.problem.language import NextToken
 from node_oc.problem.ocp import Problem, group_norms
 from node_oc.trajectory.rollout import Trajectory, rollout
 
@@ -23,7 +24,7 @@ class Profile:
     Attributes:
         stage: stage cost l(yhat_k), k = 0..N; without gamma and h_k.
         least: its least value, or None where that is unknown.
-        metric: accuracy of yhat_k, or its squared error in regression, k = 0..N.
+        metric: accuracy of yhat_k, its squared error in regression, or its next-token loss, k = 0..N.
         distance: distance to the minimisers of the stage cost, k = 0..N; empty where there is none.
         distance_name: distance of the state where the readout is affine, of the logits otherwise.
         increment: ||x_{k+1} - S_k(x_k)||, k = 0..N-1.
@@ -94,21 +95,29 @@ def observe(
     """
     if not len(part):
         raise DataError("part", got="no samples", expected="at least one", do="Choose another part.")
+    with evaluating(network):
+        return _observed(network, problem, part, task, storage, chunk)
+
+
+def _observed(
+    network: Network, problem: Problem, part: Part, task: Task, storage: Storage | None, chunk: int | None
+) -> Observation:
     anchor, h = next(network.parameters(), part.x), network.h
     sums: list[Tensor] = []
     excess: list[Tensor] = []
     rate: list[Tensor] = []
     stored: list[Tensor] = []
     near: Nearness | None = None
-    chunk = chunk or _chunk(network, part.x[:1].to(anchor))
+    chunk = chunk or _chunk(network, onto(part.x[:1], anchor))
     for x, y in zip(part.x.split(chunk), part.y.split(chunk), strict=True):
-        x = x.to(anchor)
-        y = y.to(anchor.device, anchor.dtype if y.is_floating_point() else None)
+        x, y = onto(x, anchor), onto(y, anchor)
         trajectory = rollout(network, x)
         _check_finite(x, trajectory)
         readouts = trajectory.readouts
         if task == "classification":
             metric = (readouts.argmax(-1) == y).double().sum(1)
+        elif task == "language":
+            metric = NextToken()(readouts, y).double().sum(1)
         else:
             metric = (readouts - y).double().square().sum((1, 2))
         near = nearness(trajectory, problem.stage, y)
@@ -144,7 +153,10 @@ def observe(
 
 def _chunk(network: Network, x: Tensor) -> int:
     """Samples whose states fit into 2^26 numbers, if no state is larger than the first."""
-    return int(max(1, min(4096, 2**26 // (network.system.lift(x).numel() * (network.depth + 1)))))
+    system = network.given(x).system
+    state = system.lift(x)
+    size = max(state.numel(), system.readout(state, 0).numel())  # a language model's outputs are larger than its states
+    return int(max(1, min(4096, 2**26 // (size * (network.depth + 1)))))
 
 
 def _scalar(near: Nearness) -> Callable[[float], float]:

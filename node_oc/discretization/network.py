@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -17,6 +19,17 @@ from node_oc.errors import ConfigError, ShapeError, StoreError
 from node_oc.system import SYSTEMS
 from node_oc.system.base import System, as_number
 from node_oc.system.ode import NeuralODE
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Within the block a module is in evaluation mode: no dropout, and nothing counts in running statistics."""
+    training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(training)
 
 
 class Network(nn.Module):
@@ -94,10 +107,20 @@ class Network(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Inputs (B, features) to outputs (B, K)."""
-        state = self.system.lift(x)
+        network = self.given(x)
+        state = network.system.lift(x)
         for k in range(self.depth):
-            state, _ = self.advance(k, state)
-        return self.system.head(state)
+            state, _ = network.advance(k, state)
+        return network.system.head(state)
+
+    def given(self, x: Any) -> Network:
+        """The network with these inputs at hand, where its branches read them; see :meth:`System.given`."""
+        system = self.system.given(x)
+        if system is self.system:
+            return self
+        bound = copy.copy(self)
+        bound._modules = {**self._modules, "system": system}
+        return bound
 
     @torch.no_grad()
     def zero_steps(self) -> tuple[int, ...]:

@@ -33,8 +33,8 @@ def step(
     """
     pace = system.pace
     if table.stages == 1:
-        behind = system.skip(k, x)
-        return increase(behind, system.branch_at(k, 0.0, x), 1.0, pace * driver.increment(k, 0, h, behind)), (x,)
+        behind, slope = system.split(k, 0.0, x)
+        return increase(behind, slope, 1.0, pace * driver.increment(k, 0, h, behind)), (x,)
     check_stages(system, table, k)
     stages: list[Tensor] = []
     slopes: list[tuple[Tensor, float | Tensor]] = []

@@ -49,6 +49,7 @@ class Problem:
             the depth that is found a property of the task and not of N (our derivation).
         energy: weight of the control energy ||u_k||^2, all parameters of a step.
         group_price: lambda >= 0, the price of a layer: weight of the group norm ||u_k||, not squared.
+        draws: how many of the N depths a training step reads, see :meth:`Trajectory.estimate`; all if None.
 
     Raises:
         ConfigError: a weight that is negative or not finite.
@@ -59,6 +60,7 @@ class Problem:
     stage_weight: float = 1.0
     energy: float = 0.0
     group_price: float = 0.0
+    draws: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("stage_weight", "energy", "group_price"):
@@ -66,6 +68,10 @@ class Problem:
             if not 0 <= value < float("inf"):
                 raise ConfigError(f"problem.{name}", got=value, expected="a finite number >= 0",
                                   do="Correct the weight.")  # fmt: skip
+
+        if self.draws is not None and self.draws < 1:
+            raise ConfigError("problem.draws", got=self.draws, expected="at least 1 depth a step, or None for all",
+                              do="node_oc.affordable_draws says how many cost as much as the network.")  # fmt: skip
 
     @classmethod
     def classification(cls, classes: int, eps: float = 0.1, stage_weight: float = 1.0) -> Problem:
@@ -95,16 +101,28 @@ class Problem:
         """s = 1/(1 + gamma T): an optimiser minimises s J, so that learning rates do not depend on N."""
         return 1.0 / (1.0 + self.stage_weight * sum(network.h))
 
-    def evaluate(self, trajectory: Trajectory | Segmented | Solution, target: Tensor) -> Objective:
+    def evaluate(
+        self, trajectory: Trajectory | Segmented | Solution, target: Tensor, generator: torch.Generator | None = None
+    ) -> Objective:
         """J on one batch, from its trajectory.
 
         Args:
             trajectory: the rollout of a batch of B samples, whole or in segments, or the solution of its ODE.
             target: class indices (B,) or regression targets (B, K).
+            generator: where ``draws`` are drawn from; J is computed whole without one.
+
+        Raises:
+            ConfigError: draws of a rollout in segments, or of an ODE's solution.
         """
         network = trajectory.network
         terminal = running = None
-        if self.stage_weight:
+        if self.stage_weight and self.draws is not None and generator is not None:
+            if not isinstance(trajectory, Trajectory):
+                raise ConfigError("problem.draws", got=f"a {type(trajectory).__name__}", expected="a whole rollout",
+                                  do="Leave out training.gradient_checkpointing and the adaptive solver.")  # fmt: skip
+            running, at_end = trajectory.estimate(lambda readouts: self.stage(readouts, target), self.draws, generator)
+            terminal = at_end if self.terminal is self.stage else None
+        elif self.stage_weight:
             running, at_end = trajectory.accumulate(
                 lambda readouts: self.stage(readouts, target), self.stage.parameters
             )

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from node_oc.discretization.network import Network
+from node_oc.discretization.network import Network, evaluating
 from node_oc.errors import ConfigError, DataError
 from node_oc.problem.ocp import Problem
 from node_oc.trajectory.rollout import rollout
@@ -74,7 +74,7 @@ def group_gradients(
     flat = [p for group in groups for p in group]
     total = [torch.zeros_like(p) for p in flat]
     samples = 0
-    with all_awake(network, steps), torch.enable_grad():
+    with evaluating(network), all_awake(network, steps), torch.enable_grad():
         for x, target in batches:
             smooth = problem.evaluate(rollout(network, x), target).smooth
             for sum_, g in zip(total, torch.autograd.grad(smooth, flat), strict=True):

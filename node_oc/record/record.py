@@ -15,7 +15,7 @@ from torch import Tensor
 
 from node_oc import __version__
 from node_oc.config import Config
-from node_oc.data.split import Part, Split
+from node_oc.data.split import Part, Split, onto
 from node_oc.diagnosis.diagnose import Diagnosis, diagnose
 from node_oc.diagnosis.loss import disagreement, outputs, sample_losses
 from node_oc.diagnosis.portrait import no_portrait, portrait
@@ -194,4 +194,4 @@ def _plane(found: Found, problem: Problem, split: Split) -> dict[str, Any]:
 
 def _readouts(network: Network, x: Tensor) -> Tensor:
     anchor = next(network.parameters(), x)
-    return rollout(network, x.to(anchor)).readouts.cpu()
+    return rollout(network, onto(x, anchor)).readouts.cpu()

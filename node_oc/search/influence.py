@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from node_oc.data.split import Part
-from node_oc.discretization.network import Network
+from node_oc.discretization.network import Network, evaluating
 from node_oc.training.active import chunks
 from node_oc.trajectory.rollout import rollout
 
@@ -23,10 +23,12 @@ def block_influence(network: Network, part: Part) -> tuple[float, ...]:
         part: samples; training ones, so that what is chosen by it owes nothing to validation data.
     """
     total = torch.zeros(network.depth, dtype=torch.float64)
-    for x, _ in chunks(part, network):
-        states = rollout(network, x).states
-        for k in range(network.depth):
-            total[k] += float(_turn(network.system.skip(k, states[k]), states[k + 1]).sum())
+    with evaluating(network):
+        for x, _ in chunks(part, network):
+            trajectory = rollout(network, x)
+            system, states = trajectory.network.system, trajectory.states
+            for k in range(network.depth):
+                total[k] += float(_turn(system.skip(k, states[k]), states[k + 1]).sum())
     return tuple((total / len(part)).tolist())
 
 

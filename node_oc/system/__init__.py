@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from node_oc.system.adopt import AdoptedSystem, adopted_from
 from node_oc.system.base import System
 from node_oc.system.build import make_system
 from node_oc.system.conv import ConvSystem
@@ -10,6 +11,9 @@ from node_oc.system.ode import NeuralODE, UnrolledSystem, ode_from, unrolled_fro
 
 SYSTEMS: dict[str, Callable[..., System]] = {
     "dense": DenseSystem, "conv": ConvSystem, "ode": ode_from, "unrolled": unrolled_from,
+    "adopted": adopted_from,
 }  # fmt: skip
 
-__all__ = ["SYSTEMS", "ConvSystem", "DenseSystem", "NeuralODE", "System", "UnrolledSystem", "make_system"]
+__all__ = [
+    "SYSTEMS", "AdoptedSystem", "ConvSystem", "DenseSystem", "NeuralODE", "System", "UnrolledSystem", "make_system",
+]  # fmt: skip

@@ -94,6 +94,47 @@ class System(nn.Module, ABC):
         """
         return self.branch(k, x)
 
+    def settling(self, k: int) -> str | None:
+        """Names S_k where it is no identity but changes nothing the second time, as a ReLU does; None elsewhere.
+
+        Steps of the same name are one stage: a state that has passed one of their skips is an equilibrium of a zero
+        branch, and is handed on by the others.
+        """
+        return None
+
+    def split(self, k: int, c: float, x: Tensor) -> tuple[Tensor, Tensor]:
+        """S_k(x), and the branch of step k at its node c: in one pass, where they share work."""
+        return self.skip(k, x), self.branch_at(k, c, x)
+
+    def skips(self, k: int, states: Tensor) -> Tensor:
+        """S_k of the states of several depths at once, (m, B, ..); the last of them is the network's own x_k."""
+        return self.skip(k, states.flatten(0, 1)).unflatten(0, states.shape[:2])
+
+    def heads(self, states: Tensor) -> Tensor:
+        """The outputs (m, B, K) of states (m, B, ..) behind all skips; the last of them is the network's own x_N."""
+        return self.head(states.flatten(0, 1)).unflatten(0, states.shape[:2])
+
+    @property
+    def noisy(self) -> bool:
+        """Whether its own code draws random numbers while it trains, as dropout does."""
+        return False
+
+    @property
+    def own_statistics(self) -> bool:
+        """Whether ``skips`` and ``heads`` need the network's own state too: batch norms, while training."""
+        return False
+
+    def given(self, x: Any) -> System:
+        """The system with the inputs at hand that its branches read beside the state, as a padding mask; itself if
+        none.
+
+        Bound to one batch; it shares its parameters.
+        """
+        return self
+
+    def hold_(self) -> None:
+        """Fix the scale of what comes before the groups, in place, from here on: a price is about to be at work."""
+
     def control_at(self, k: int, c: float | Tensor) -> Sequence[Tensor]:
         """u at node c of step k: ``control(k)``, where it does not vary within a step."""
         return self.control(k)

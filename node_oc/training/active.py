@@ -11,7 +11,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from node_oc.config import TrainingSection
-from node_oc.data.split import Part
+from node_oc.data.split import Part, onto
 from node_oc.discretization.network import Network
 from node_oc.problem.ocp import Problem, group_norms
 from node_oc.problem.optimality import optimality_ratios
@@ -42,9 +42,9 @@ class Sparse:
 def chunks(part: Part, network: Network, values: int = 2**18) -> Iterator[tuple[Tensor, Tensor]]:
     """The samples of a part in order, on the network's device, so many input values at a time: images are large."""
     anchor = next(network.parameters(), part.x)
-    size = min(8192, max(1, values // part.x.shape[1]))
+    size = min(8192, max(1, values // part.x[0].numel()))
     for x, y in zip(part.x.split(size), part.y.split(size), strict=True):
-        yield x.to(anchor), y.to(anchor.device, anchor.dtype if y.is_floating_point() else None)
+        yield onto(x, anchor), onto(y, anchor)
 
 
 def sparsify(
@@ -100,10 +100,10 @@ def put_to_sleep(network: Network, problem: Problem, part: Part, average: dict[s
     raw = {name: p.clone() for name, p in network.named_parameters()}
     slept = [k for k in range(network.depth) if k not in network.awake]
     small = [k for k, norm in enumerate(group_norms(network).tolist()) if norm < SMALL]
-    network.load_state_dict(average)
+    _assign(network, average)
     _zero(network, small)
     ratios = optimality_ratios(network, problem, chunks(part, network)).tolist()
-    network.load_state_dict(raw)
+    _assign(network, raw)
     waking = [k for k in small if k not in slept and ratios[k] > 1]
     if slept and ratios[best := max(slept, key=lambda k: ratios[k])] > 1:
         waking.append(best)
@@ -111,6 +111,12 @@ def put_to_sleep(network: Network, problem: Problem, part: Part, average: dict[s
     _zero(network, asleep)
     network.set_awake(k for k in range(network.depth) if k not in asleep)
     return tuple(sorted(waking))
+
+
+def _assign(network: Network, values: dict[str, Tensor]) -> None:
+    """Parameters alone: an average of iterates has no running statistics."""
+    for name, p in network.named_parameters():
+        p.copy_(values[name])
 
 
 def _zero(network: Network, steps: list[int]) -> None:

@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from node_oc.config import TrainingSection
-from node_oc.data.split import Part
+from node_oc.data.split import Part, onto
 from node_oc.discretization.network import Network
 from node_oc.errors import ShapeError
 from node_oc.problem.ocp import Problem
@@ -73,7 +73,7 @@ def waking(network: Network, steps: Iterable[int], born: Network) -> Network:
 def check_zero_branch(network: Network, x: Tensor) -> None:
     """Raise ShapeError unless a zero group makes a zero branch on these samples, in every sleeping step."""
     anchor = next(network.parameters(), x)
-    state = network.system.lift(x.to(anchor))
+    state = network.system.lift(onto(x, anchor))
     for k in range(network.depth):
         if k not in network.awake and (size := float(network.system.branch(k, state).abs().max())) != 0:  # or nan
             raise ShapeError(
@@ -90,7 +90,7 @@ def looking(part: Part, network: Network, seed: int, name: str) -> Iterator[tupl
     anchor = next(network.parameters(), part.x)
     for chosen in order[: size * CHUNKS].split(size):
         y = part.y[chosen]
-        yield part.x[chosen].to(anchor), y.to(anchor.device, anchor.dtype if y.is_floating_point() else None)
+        yield onto(part.x[chosen], anchor), onto(y, anchor)
 
 
 def window(

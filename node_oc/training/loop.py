@@ -17,8 +17,8 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from node_oc.config import TrainingSection
-from node_oc.data.split import Part
-from node_oc.discretization.network import Network
+from node_oc.data.split import Part, onto
+from node_oc.discretization.network import Network, evaluating
 from node_oc.errors import DataError, DivergenceError
 from node_oc.problem.ocp import Problem
 from node_oc.training.batches import batch_indices, training_updates
@@ -99,6 +99,8 @@ def fit(
             whoever resumes. It may put other weights back then. What it remembers is not in a checkpoint: a resumed
             training asks it from there on. Every process of a distributed training has to answer the same.
 
+    The network is in training mode meanwhile, and in evaluation mode afterwards.
+
     Returns:
         The average of the iterates by parameter name where the plan asks for one, otherwise the weights. The weights
         too where a training was stopped before the updates that are averaged.
@@ -112,8 +114,8 @@ def fit(
     options, plan = options or TrainingSection(), plan or Plan()
     fabric = fabric or make_fabric(options)
     network.to(fabric.device, torch.float64 if options.precision == "64-true" else None)
-    x = part.x.to(fabric.device, next(network.parameters(), part.x).dtype)
-    y = part.y.to(fabric.device, x.dtype if part.y.is_floating_point() else None)
+    anchor = next(network.parameters(), part.x.to(fabric.device))
+    x, y = onto(part.x, anchor), onto(part.y, anchor)
     if options.batch and fabric.world_size > options.batch:
         raise DataError("training.batch", got=options.batch, expected=f"at least {fabric.world_size}, one a device",
                         do="Raise the batch size or use fewer devices.")  # fmt: skip
@@ -142,7 +144,7 @@ def fit(
     if first == 0:
         save(0)
     ceiling = math.inf
-    with closing(method), _deferred_interrupt() as interrupted:
+    with closing(method), _training(network), _deferred_interrupt() as interrupted:
         for update in range(first, updates):
             chosen = batch_indices(update, len(x), options.batch, options.seed, plan.order or plan.name)
             mine = slice(fabric.global_rank, None, fabric.world_size)
@@ -167,7 +169,7 @@ def fit(
             leave = interrupted()  # asked once: what comes later waits for the next update
             if leave or (store.due(options.checkpoint_seconds) and update + 1 < updates):
                 # The weights that this update made have not been used yet: a bad checkpoint would be for ever.
-                with torch.no_grad():
+                with torch.no_grad(), evaluating(network):  # or running statistics would count this batch twice
                     objective = float(problem.evaluate(rollout(network, batch[0]), batch[1]).total)
                 if not objective < ceiling:
                     raise _diverged(network, batch[0], plan, update, objective, options)
@@ -179,6 +181,16 @@ def fit(
                 save(updates)
     fabric.barrier()
     return average or {name: p.detach() for name, p in weights.items()}
+
+
+@contextmanager
+def _training(network: Network) -> Iterator[None]:
+    """Within the block dropout and batch norm do what they do in training; behind it they do not."""
+    network.train()
+    try:
+        yield
+    finally:
+        network.eval()
 
 
 def _identity(network: Network, problem: Problem, part: Part, options: TrainingSection, plan: Plan) -> dict[str, Any]:
@@ -212,6 +224,7 @@ def _diverged(
     network: Network, x: Tensor, plan: Plan, update: int, objective: float, options: TrainingSection
 ) -> DivergenceError:
     """Name the first layer whose state is not finite, or the one whose state is largest."""
+    network.eval()
     with torch.no_grad():
         largest = [float(state.abs().max()) for state in rollout(network, x).states]
     bad = next((k for k, size in enumerate(largest) if not math.isfinite(size)), None)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -16,6 +18,7 @@ from node_oc.discretization.network import Network
 from node_oc.errors import ConfigError
 from node_oc.problem.ocp import Problem
 from node_oc.problem.optimality import as_column, group_squares, shrink_
+from node_oc.training.batches import derived_generator
 from node_oc.training.objective import Compilation, Scaled, compiled, solver_of
 from node_oc.trajectory.segments import cuts_of
 from node_oc.trajectory.solver import Statistics
@@ -115,6 +118,11 @@ class Method:
                 expected="0 there, or controls of every step's own",
                 do="Give every step its own with node_oc.discretize(network), or leave out the price.",
             )
+        if problem.draws is not None and options.compile:
+            raise ConfigError("problem.draws", got="with training.compile", expected="one of the two",
+                              do="Leave out one: other depths in each step would be another graph.")  # fmt: skip
+        if problem.group_price:
+            network.system.hold_()
         self.network, self.options, self.steps, self.cosine = network, options, steps, cosine
         self.fabric = fabric
         self.running_norm = math.nan
@@ -165,7 +173,10 @@ class Method:
             with self.fabric.autocast():
                 module, self.compilation = compiled(self.objective, self.controls, x, y)
             self.module = self.fabric.setup_module(module)
-        loss, total, terminal = self.module(x, y)
+        if self.objective.problem.draws is not None:
+            self.objective.generator = derived_generator(self.options.seed, "draws", index)
+        with self._noise(index):
+            loss, total, terminal = self.module(x, y)
         self.fabric.backward(loss)
         self.controls.gather_()
         gradients = [p.grad for p in self.trained if p.grad is not None]
@@ -183,6 +194,19 @@ class Method:
         did = self.objective.statistics or Statistics()
         self.total = Statistics(*map(sum, zip(astuple(self.total), astuple(did), strict=True)))
         return Info(float(total), float(terminal), norm, lr, awake, *astuple(did))
+
+    @contextmanager
+    def _noise(self, index: int) -> Iterator[None]:
+        """torch's own random numbers, for dropout: a function of the update, so that a resumed training has them."""
+        if not self.network.system.noisy:
+            yield
+            return
+        places = [] if self.fabric.device.type == "cpu" else [self.fabric.device]
+        with torch.random.fork_rng(places):
+            torch.manual_seed(
+                derived_generator(self.options.seed, "noise", index, self.fabric.global_rank).initial_seed()
+            )
+            yield
 
     def _clip(self, gradients: list[Tensor], norm: float) -> None:
         if not self.options.clip:

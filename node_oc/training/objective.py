@@ -70,6 +70,7 @@ class Scaled(nn.Module):
         super().__init__()
         self.network, self.problem, self.controls, self.cuts = network, problem, controls, cuts
         self.solver = solver
+        self.generator: torch.Generator | None = None  # of the update that is under way
         self.statistics: Statistics | None = None
 
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -79,7 +80,7 @@ class Scaled(nn.Module):
             self.statistics = solution.statistics
             objective = self.problem.evaluate(solution, y)
         elif self.cuts is None:
-            objective = self.problem.evaluate(rollout(self.network, x, controls=self.controls), y)
+            objective = self.problem.evaluate(rollout(self.network, x, controls=self.controls), y, self.generator)
         else:
             segmented = Segmented(self.network, x, self.cuts, controls=self.controls)
             objective = self.problem.evaluate(segmented, y)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain, pairwise
@@ -81,16 +81,61 @@ class Trajectory:
         weights, pace = quadrature(self.layout, dtype, self.last.device), self.network.system.pace
         return self._memo["read"], weights if pace is PACE else weights * pace
 
-    def _read(self) -> Tensor:
-        read = []
-        for (_, k), run in zip(self.layout.runs, self.runs, strict=True):
-            stack = run if isinstance(run, Tensor) else run[0][None] if len(run) == 1 else torch.stack(tuple(run))
-            read.append(self.network.system.readout(stack.flatten(0, 1), k).unflatten(0, stack.shape[:2]))
-        return read[0] if len(read) == 1 else torch.cat(read)
+    def _read(self, chosen: Collection[int] | None = None) -> Tensor:
+        """Readouts of the distinct states, or of some of them and the last, by number.
+
+        Each skip is passed once, by the states of all depths before it together; so is the head.
+        """
+        system, runs = self.network.system, self.layout.runs
+        if len(runs) == 1 and chosen is None and all(map(system.is_identity, range(runs[0][1], self.network.depth))):
+            run = self.runs[0]
+            return system.heads(run if isinstance(run, Tensor) else torch.stack(tuple(run)))
+        wanted = set(range(self.layout.nodes)) if chosen is None else {*chosen, self.layout.nodes - 1}
+        own = system.own_statistics
+        states: list[Tensor] = []
+        settled: list[str | None] = []  # by which skip, where the same one again would change nothing
+        ends = [k for _, k in runs[1:]] + [self.network.depth]
+        for (first, start), end, run in zip(runs, ends, self.runs, strict=True):
+            last = first + len(run) - 1
+            new = [run[m - first] for m in range(first, last + 1) if m in wanted or (own and m == last)]
+            states, settled = states + new, settled + [None] * len(new)
+            for k in (k for k in range(start, end) if not system.is_identity(k)):
+                name = system.settling(k)
+                through = [i for i, by in enumerate(settled) if name is None or by != name]
+                if through:
+                    moved = system.skips(k, torch.stack([states[i] for i in through]))
+                    for i, state in zip(through, moved.unbind(), strict=True):
+                        states[i], settled[i] = state, name
+            if own and last not in wanted:
+                del states[-1], settled[-1]
+        return system.heads(torch.stack(states))
 
     def control_energy(self) -> Tensor:
         """Sum of h_k ||u_k||^2, see :meth:`Network.control_energy`. Scalar."""
         return self.network.control_energy()
+
+    def estimate(
+        self, cost: Callable[[Tensor], Tensor], draws: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """The same as :meth:`accumulate`, without bias, from some of the depths: each of n is read with chance m/n.
+
+        The depths are drawn without replacement among the distinct states that the running cost counts, and weighted
+        n/m; the output is always read. Where the head is dear, as of a language model, a step costs less.
+
+        Args:
+            cost: as of :meth:`accumulate`.
+            draws: m, at least 1.
+            generator: where the draw comes from.
+        """
+        dtype = torch.promote_types(self.last.dtype, torch.float32)
+        weights = quadrature(self.layout, dtype, self.last.device) * self.network.system.pace
+        counted = [m for m in range(self.layout.nodes) if any(row[m] for row in self.layout.weights)]
+        if draws >= len(counted):
+            return self.accumulate(cost)
+        drawn = sorted(counted[i] for i in torch.randperm(len(counted), generator=generator)[:draws].tolist())
+        costs = cost(self._read(drawn)).mean(1)
+        running = (weights[:, drawn] * costs[: len(drawn)]).sum(1) * (len(counted) / draws)
+        return running, costs[-1]
 
     def accumulate(self, cost: Callable[[Tensor], Tensor], leaves: Sequence[Tensor] = ()) -> tuple[Tensor, Tensor]:
         """A running cost: its value of every step k = 0..N-1, h_k times the batch mean, (N,); and that of the output.
@@ -137,6 +182,7 @@ def rollout(
     Raises:
         ConfigError: ``analytic`` is True and cannot be.
     """
+    network = network.given(x)
     state = network.system.lift(x)
     return pass_through(network, state, 0, network.depth, driver, choose(network, state, analytic, controls), controls)
 

@@ -1,0 +1,378 @@
+"""Any PyTorch model with residual additions, seen as a system: its own modules, parameters and names."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+from torch.utils.checkpoint import checkpoint
+
+from node_oc.errors import AdoptError, ConfigError, ShapeError
+from node_oc.system.adopt.piece import Piece
+from node_oc.system.adopt.plan import Branch, Plan, make_plan
+from node_oc.system.adopt.weights import Weights
+from node_oc.system.base import System
+
+MEMORY = 2**28  # bytes of the states that go through a tail or a head at a time
+
+
+def adopt(
+    model: nn.Module,
+    example_input: Tensor | tuple[Any, ...] | Mapping[str, Any],
+    *,
+    branches: Collection[str] = (),
+    output: str | None = None,
+    source: Mapping[str, Any] | None = None,
+) -> AdoptedSystem:
+    """See a PyTorch model with residual additions as a system: lift, branches, skips, head.
+
+    The additions are found in the graph that ``torch.export`` makes of the model: those on the trunk, through which
+    every path from the input to the output goes. What stands on the trunk between two of them belongs to the skip of
+    the second (theory: "The trunk"). The model stays yours: the system has its very parameters under their names, and
+    ``system(x)`` is what the model returns.
+
+    Args:
+        model: any model that ``torch.export`` can trace in both of its modes, with a free batch size. It is not
+            changed.
+        example_input: a tensor, a tuple of arguments, or a dict of keyword arguments; the batch comes first. Only
+            shapes and dtypes matter.
+        branches: paths of the modules that are branches, as "blocks.0.mlp", where the graph does not show them.
+        output: which of the model's outputs is the readout; its only tensor, or "logits", by default.
+        source: how to make the model again, see :func:`node_oc.make_model`: without it a file cannot describe it.
+
+    Raises:
+        AdoptError: the model cannot be traced, has no residual additions, or one that is not understood; the message
+            names it.
+    """
+    args, kwargs = _arguments(example_input)
+    places = {p.device for p in [*model.parameters(), *model.buffers()]}
+    given = {v.device for v in pytree.tree_leaves((args, kwargs)) if isinstance(v, Tensor)}
+    if len(places | given) > 1:
+        raise AdoptError("example input", got=f"on {sorted(map(str, given))}, the model on {sorted(map(str, places))}",
+                         expected="one device", do="Move it: example.to(device).")  # fmt: skip
+    args, kwargs = pytree.tree_map(_at_least_two, (args, kwargs))
+    plan, constants = make_plan(model, args, kwargs, branches, output)
+    main = pytree.tree_leaves((args, kwargs))[plan.main]
+    return AdoptedSystem(plan, Weights.of(model, constants), range(len(plan.branches)), whole=True,
+                         example=(tuple(main.shape[1:]), main.dtype), source=source)  # fmt: skip
+
+
+def _arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if isinstance(example, Mapping):
+        return (), dict(example)
+    return (tuple(example), {}) if isinstance(example, (tuple, list)) else ((example,), {})
+
+
+def _at_least_two(value: Any) -> Any:
+    """A batch of one says nothing about which dimension is the batch."""
+    if isinstance(value, Tensor) and value.dim() and value.shape[0] == 1:
+        return torch.cat([value, value])
+    return value
+
+
+class AdoptedSystem(System):
+    """A PyTorch model as a controlled system; made by :func:`node_oc.adopt`, cut by :func:`node_oc.crop`.
+
+    Its ``state_dict`` has the model's keys, its parameters are the model's own. Batch norms on the trunk, between two
+    branches or in the head, take the statistics of the network's own states in training mode as in evaluation mode: the
+    readouts of earlier depths are normalised by the same numbers, and do not change the running statistics.
+
+    Args:
+        plan: what was found.
+        weights: parameters, buffers and constants by name.
+        steps: the branches that are left, ascending.
+        whole: whether nothing has been cut, so that the model itself is called for ``system(x)``.
+        example: shape of a sample of the main input without the batch, and its dtype.
+        source: how to make the model again.
+
+    Attributes:
+        memory: bytes of stacked states that go through a tail or a head at a time.
+    """
+
+    def __init__(
+        self, plan: Plan, weights: Weights, steps: Sequence[int], *, whole: bool = False,
+        example: tuple[tuple[int, ...], torch.dtype], source: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.memory = MEMORY
+        self.plan, self.steps, self.example, self.source = plan, tuple(steps), example, source
+        self._weights = [weights]
+        self.model = weights.root
+        self.whole = whole
+        self._inputs: list[Any] | None = None
+        self._norms: dict[str, Tensor] = {}
+        # The model is a child, so that a child of its own called "head" is not in the way of ours; files have its
+        # names.
+        self.register_state_dict_post_hook(_without_prefix)
+        self.register_load_state_dict_pre_hook(_with_prefix)
+
+    # what it is
+
+    @property
+    def depth(self) -> int:
+        return len(self.steps)
+
+    @property
+    def branches(self) -> tuple[Branch, ...]:
+        """The branches that are left, in order; ``k`` is their place in the whole model."""
+        return tuple(self.plan.branches[k] for k in self.steps)
+
+    @property
+    def tied(self) -> bool:
+        return any(branch.shared for branch in self.branches)
+
+    def is_identity(self, k: int) -> bool:
+        self.check_step(k)
+        return not self._passed(k) and self.plan.identity[self.steps[k]]
+
+    def settling(self, k: int) -> str | None:
+        self.check_step(k)
+        return None if self._passed(k) else self.plan.settling[self.steps[k]]
+
+    def group(self, k: int) -> list[nn.Parameter]:
+        self.check_step(k)
+        return [self._weights[0].parameter(name) for name in self.plan.branches[self.steps[k]].group]
+
+    def control(self, k: int) -> list[nn.Parameter]:
+        self.check_step(k)
+        return [self._weights[0].parameter(name) for name in self.plan.branches[self.steps[k]].parameters]
+
+    def affine_readout(self) -> tuple[Tensor, Tensor]:
+        if self.plan.affine_head and not self._left_over:
+            weight, bias = ([self._weights[0][name]] if name else [] for name in self.plan.affine_head)
+            return weight[0], bias[0] if bias else weight[0].new_zeros(len(weight[0]))
+        raise ShapeError("readout of an adopted model", got="whatever its head is",
+                         expected="a readout that is affine in the state",
+                         do="Ask for the logit distance or the excess instead.")  # fmt: skip
+
+    def spec(self) -> dict[str, Any]:
+        names = [branch.module for branch in self.plan.branches]
+        made: dict[str, Any] = {
+            "model": "",
+            "inputs": [],
+            "arguments": {},
+            "branches": names,
+            "output": None,
+        }  # for a checkpoint to compare
+        return {"kind": "adopted", **(self.source or made), "steps": list(self.steps)}
+
+    @property
+    def noisy(self) -> bool:
+        return any(piece.random for piece in self._pieces(training=True))
+
+    def insert(self, places: Sequence[int], generator: torch.Generator) -> System:
+        raise ConfigError("new steps", got="an adopted model", expected="a system that knows how to make a branch",
+                          do="Adopt a deeper model, and cut it.")  # fmt: skip
+
+    # what it computes
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the model returns; of a cut one, the same with the branches that are left."""
+        if self.whole:
+            return self.model(*args, **kwargs)
+        _, spec = pytree.tree_flatten((args, kwargs))
+        if spec != self.plan.in_spec:
+            raise ShapeError("arguments", got=spec, expected=self.plan.in_spec,
+                             do="A cut model takes what the example input had.")  # fmt: skip
+        system = self.given(kwargs if self.plan.keywords else args)
+        state = system.lift(kwargs if self.plan.keywords else args)
+        for k in range(self.depth):
+            skipped, added = system.split(k, 0.0, state)
+            state = skipped + added
+        readout = system.head(state)
+        if self.plan.outputs > 1:
+            return readout
+        return pytree.tree_unflatten([readout], self.plan.out_spec)
+
+    def given(self, x: Any) -> AdoptedSystem:
+        if not self.plan.reads_input:
+            return self
+        bound = copy.copy(self)
+        bound._inputs = self._leaves(x)
+        return bound
+
+    def lift(self, x: Any) -> Tensor:
+        piece = self._mode.lift
+        leaves = self._leaves(x)
+        return piece.function(*self._tensors(piece), *(leaves[i] for i in piece.inputs))[0]
+
+    def branch(self, k: int, x: Tensor) -> Tensor:
+        return self._run(self._step(k).branch, self._before(k, x))
+
+    def skip(self, k: int, x: Tensor) -> Tensor:
+        return self._run(self._step(k).skip, self._before(k, x))
+
+    def split(self, k: int, c: float, x: Tensor) -> tuple[Tensor, Tensor]:
+        piece = self._step(k).split
+        skipped, added = piece.function(self._before(k, x), *self._tensors(piece), *self._read(piece, x))
+        return skipped, added
+
+    def head(self, x: Tensor) -> Tensor:
+        for j in self._left_over:
+            x = self._run(self._mode.steps[j].skip, x)
+        return self._run(self._mode.head, x)
+
+    def skips(self, k: int, states: Tensor) -> Tensor:
+        return self._stacked([*(self._mode.steps[j].tail for j in self._passed(k)), self._step(k).tail], states)
+
+    def heads(self, states: Tensor) -> Tensor:
+        pieces = [*(self._mode.steps[j].tail for j in self._left_over), self._mode.heads]
+        return self._stacked(pieces, states, update=self.model.training and torch.is_grad_enabled())
+
+    # cutting
+
+    def subsystem(self, steps: Sequence[int]) -> AdoptedSystem:
+        for k in steps:
+            self.check_step(k)
+        kept = [self.steps[k] for k in steps]
+        if kept != sorted(set(kept)):
+            raise ConfigError("steps", got=list(steps), expected="each once, ascending", do="Sort them.")
+        small = copy.copy(self)
+        small.steps = tuple(kept)
+        names = {t for training in (False, True) for piece in small._pieces(training) for t in piece.tensors}
+        return AdoptedSystem(self.plan, self._weights[0].only(names), kept, example=self.example, source=self.source)
+
+    @property
+    def own_statistics(self) -> bool:
+        return any(piece.tail for piece in [self._mode.heads, *(step.tail for step in self._mode.steps)])
+
+    # the admissible set
+
+    @torch.no_grad()
+    def hold_(self) -> None:
+        if not self._norms:
+            self._norms = {name: _norms(self._weights[0].parameter(name)) for b in self.branches for name in _inner(b)}
+
+    @torch.no_grad()
+    def constrain_(self) -> None:
+        for name, norms in self._norms.items():
+            p = self._weights[0].parameter(name)
+            now = _norms(p)
+            p.mul_(torch.where(now > 0, norms / now.clamp_min(1e-12), 1.0))
+
+    def release_(self) -> None:
+        self._norms = {}
+
+    # how
+
+    @property
+    def _mode(self) -> Any:
+        return self.plan.modes[self.model.training]  # the model's own flag: its owner may set it
+
+    def _step(self, k: int) -> Any:
+        self.check_step(k)
+        return self._mode.steps[self.steps[k]]
+
+    def _passed(self, k: int) -> list[int]:
+        """Branches that were cut out between the one before and this one, where their skip does something."""
+        first = self.steps[k - 1] + 1 if k else 0
+        return [j for j in range(first, self.steps[k]) if not self.plan.redundant[j]]
+
+    @property
+    def _left_over(self) -> list[int]:
+        first = self.steps[-1] + 1 if self.steps else 0
+        return [j for j in range(first, len(self.plan.branches)) if not self.plan.redundant[j]]
+
+    def _before(self, k: int, x: Tensor) -> Tensor:
+        for j in self._passed(k):
+            x = self._run(self._mode.steps[j].skip, x)
+        return x
+
+    def _pieces(self, training: bool) -> list[Piece]:
+        mode = self.plan.modes[training]
+        kept = {k: mode.steps[k] for k in self.steps}
+        skips = [s.skip for k, s in enumerate(mode.steps) if not self.plan.redundant[k] and k not in kept]
+        return [mode.lift, mode.head, *skips, *(s.split for s in kept.values())]
+
+    def _tensors(self, piece: Piece) -> list[Tensor]:
+        return [self._weights[0][name] for name in piece.tensors]
+
+    def _run(self, piece: Piece, x: Tensor) -> Tensor:
+        return piece.function(x, *self._tensors(piece), *self._read(piece, x))[0]
+
+    def _read(self, piece: Piece, x: Tensor) -> list[Any]:
+        """The inputs that a piece reads, repeated where several depths are stacked in its state."""
+        if not piece.inputs:
+            return []
+        if self._inputs is None:
+            raise ConfigError("a branch that reads the model's inputs", got="no input at hand",
+                              expected="system.given(x)", do="Use node_oc.rollout, which asks for it.")  # fmt: skip
+        batch = self._inputs[self.plan.main].shape[0]
+        times = x.shape[0] // batch
+        values = [self._inputs[i] for i in piece.inputs]
+        return [v.repeat(times, *(1,) * (v.dim() - 1)) if times > 1 and isinstance(v, Tensor) and v.dim()
+                and v.shape[0] == batch else v for v in values]  # fmt: skip
+
+    def _stacked(self, pieces: Sequence[Piece], states: Tensor, update: bool = False) -> Tensor:
+        """States (m, B, ..) of several depths through some pieces, in chunks that fit into memory."""
+
+        def through(part: Tensor, update: bool) -> Tensor:
+            x = part.flatten(0, 1)
+            for piece in pieces:
+                tail = (len(part), update) if piece.tail else ()
+                x = piece.function(x, *tail, *self._tensors(piece), *self._read(piece, x))[0]
+            return x.unflatten(0, part.shape[:2])
+
+        size = states[0].numel() * states.element_size()
+        if states.numel() * states.element_size() <= self.memory or len(states) == 1:
+            return through(states, update)
+        own = states[-1:]
+        last = through(own, update)
+        reach = max(1, self.memory // size)
+        if any(piece.tail for piece in pieces):  # each chunk has the state whose statistics count
+
+            def chunk(part: Tensor) -> Tensor:
+                return through(torch.cat([part, own]), False)[:-1]
+        else:
+
+            def chunk(part: Tensor) -> Tensor:
+                return through(part, False)
+
+        run = (lambda part: checkpoint(chunk, part, use_reentrant=False)) if torch.is_grad_enabled() else chunk
+        return torch.cat([*(run(part) for part in states[:-1].split(reach)), last])
+
+    def _leaves(self, x: Any) -> list[Any]:
+        """The flattened arguments of the model, from whatever the inputs come as."""
+        if isinstance(x, Tensor):
+            shape, dtype = self.example
+            if x.dim() == 2 and len(shape) > 1:
+                x = x.reshape(-1, *shape)
+            if x.is_floating_point() != dtype.is_floating_point:
+                x = x.to(dtype)
+            leaves = [None] * self.plan.in_spec.num_leaves
+            if len(leaves) > 1:
+                raise ShapeError("inputs", got="one tensor", expected=f"{len(leaves)} inputs, as the example had",
+                                 do="Give a tuple, or a dict of keyword arguments.")  # fmt: skip
+            return [x]
+        args, kwargs = _arguments(x)
+        return pytree.tree_leaves((args, kwargs))
+
+    def _apply(self, fn: Any, recurse: bool = True) -> AdoptedSystem:
+        super()._apply(fn, recurse)
+        self._weights[0].move(fn)
+        self._norms = {name: fn(norm) for name, norm in self._norms.items()}
+        return self
+
+
+def _without_prefix(system: nn.Module, values: dict[str, Any], prefix: str, meta: Any) -> None:
+    for name in [name for name in values if name.startswith(f"{prefix}model.")]:
+        values[prefix + name[len(f"{prefix}model.") :]] = values.pop(name)
+
+
+def _with_prefix(system: nn.Module, values: dict[str, Any], prefix: str, *rest: Any) -> None:
+    for name in [name for name in values if name.startswith(prefix)]:
+        values[f"{prefix}model.{name[len(prefix) :]}"] = values.pop(name)
+
+
+def _inner(branch: Branch) -> list[str]:
+    """Parameters before the group whose scale a price must not buy: matrices, and the gains of normalisations."""
+    return [name for name in branch.parameters if name not in branch.group]
+
+
+def _norms(p: Tensor) -> Tensor:
+    """Norms of the rows of a matrix, or of a vector as a whole, ready to be multiplied."""
+    return p.flatten(1).norm(dim=1).view(-1, *(1,) * (p.dim() - 1)) if p.dim() > 1 else p.norm()[None]

@@ -1,0 +1,57 @@
+"""The group of a branch: its last affine map. Zero there, the branch is zero."""
+
+from __future__ import annotations
+
+from torch import fx
+
+from node_oc.system.adopt.trunk import Addition, Flow, op_name
+
+MAPS = frozenset({"linear", "conv1d", "conv2d", "conv3d", "convolution", "conv_transpose2d", "addmm", "matmul", "mm",
+                  "batch_norm", "layer_norm", "group_norm", "mul"})  # fmt: skip
+NORMS = frozenset({"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"})
+# They send zero to zero, so that what comes before them decides.
+THROUGH = frozenset({
+    "view", "reshape", "permute", "transpose", "contiguous", "dropout", "div", "to", "slice", "roll", "pad",
+    "constant_pad_nd", "squeeze", "unsqueeze", "flatten", "unflatten", "clone", "expand", "relu", "gelu", "silu",
+    "tanh", "hardtanh", "neg", "mul", "type_as", "_to_copy", "index", "select",
+})  # fmt: skip
+
+
+def group_of(addition: Addition, flow: Flow) -> tuple[str, ...]:
+    """Names of the parameters of the last affine map of a branch; none where it does not end in one.
+
+    A batch norm or a layer scale is an affine map: where the branch ends in one, that is its group, and what comes
+    before it is not. Zero group, zero branch.
+    """
+    bias: list[str] = []
+    node = addition.branch
+    while node is not addition.fork:
+        name = op_name(node)
+        own = [t for a in node.all_input_nodes if a in flow.learnt and not flow.is_live(a) for t in _tensors(a, flow)]
+        live = [a for a in node.all_input_nodes if flow.is_live(a)]
+        if len(live) != 1:
+            return ()
+        if own and name in MAPS:
+            return tuple(dict.fromkeys([*own, *bias]))
+        if own and name == "add":
+            bias += own
+        elif own or name not in THROUGH:
+            return ()
+        node = live[0]
+    return ()
+
+
+def gains(addition: Addition, flow: Flow) -> set[str]:
+    """Names of the weights of the normalisations in a branch."""
+    nodes = [n for n in flow.between(addition.fork, addition.branch) if op_name(n) in NORMS]
+    weights = [
+        n.args[2 if op_name(n) in ("layer_norm", "group_norm", "rms_norm") else 1] for n in nodes if len(n.args) > 2
+    ]
+    return {flow.graph.tensors[w] for w in weights if isinstance(w, fx.Node) and w in flow.graph.tensors}
+
+
+def _tensors(node: fx.Node, flow: Flow) -> list[str]:
+    """The named tensors that a learnt value is made of."""
+    if node in flow.graph.tensors:
+        return [flow.graph.tensors[node]]
+    return [t for a in node.all_input_nodes for t in _tensors(a, flow)]

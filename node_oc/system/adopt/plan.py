@@ -1,0 +1,257 @@
+"""What adopting a model finds: its branches, and the pieces that they, the skips, the lift and the head are."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import SymInt, Tensor, fx, nn
+from torch.utils import _pytree as pytree
+
+from node_oc.errors import AdoptError
+from node_oc.system.adopt.graph import Graph, trace
+from node_oc.system.adopt.group import gains, group_of
+from node_oc.system.adopt.piece import Cutter, Piece
+from node_oc.system.adopt.trunk import Addition, Flow, op_name
+
+MAIN = ("input_ids", "pixel_values", "inputs_embeds")
+# f(f(x)) = f(x): behind one of them the state stays what it is, if the next thing on the trunk is the same again.
+IDEMPOTENT = frozenset({"relu", "hardtanh", "clamp", "clamp_min", "relu6"})
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One residual branch of an adopted model.
+
+    Attributes:
+        k: its step.
+        module: the module that it lives in, as a path.
+        skip: "identity"; "settling", one operation that changes nothing the second time, as a ReLU after the sum is, so
+            that it is the identity on what has passed it; "projection"; or "trunk", where something else stands between
+            two additions.
+        parameters: names of its parameters.
+        group: those whose zero makes the branch zero; empty where it does not end in an affine map.
+        gains: those that scale a normalisation inside it.
+        shared: whether another branch, the lift, a skip or the head has one of them too.
+    """
+
+    k: int
+    module: str
+    skip: Literal["identity", "settling", "projection", "trunk"]
+    parameters: tuple[str, ...]
+    group: tuple[str, ...]
+    gains: frozenset[str]
+    shared: bool
+
+
+@dataclass(frozen=True)
+class Step:
+    """The pieces of step k, all of them functions of x_k."""
+
+    split: Piece
+    skip: Piece
+    branch: Piece
+    tail: Piece
+
+
+@dataclass(frozen=True)
+class Mode:
+    """The pieces of a model in evaluation or in training mode."""
+
+    lift: Piece
+    steps: tuple[Step, ...]
+    head: Piece
+    heads: Piece
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A model seen as a residual system; it holds no tensors, so that networks cut from one model share it.
+
+    Attributes:
+        modes: by ``training``.
+        branches: one for each step.
+        identity: whether the skip of each step is the identity.
+        settling: where it is one operation that changes nothing the second time, as a ReLU is, which; None elsewhere.
+        redundant: whether what follows the step on the trunk does all that its skip does.
+        affine_head: whether the head is one affine map of the state: weight and bias by name; empty if not.
+        in_spec, out_spec: how arguments and outputs are flattened.
+        output: place of the readout among the outputs.
+        outputs: how many there are.
+        main: place of the main input among the flattened arguments.
+        keywords: whether inputs come as a dict of keyword arguments.
+    """
+
+    modes: dict[bool, Mode]
+    branches: tuple[Branch, ...]
+    identity: tuple[bool, ...]
+    settling: tuple[str | None, ...]
+    redundant: tuple[bool, ...]
+    affine_head: tuple[str | None, ...]
+    in_spec: pytree.TreeSpec
+    out_spec: pytree.TreeSpec
+    output: int
+    outputs: int
+    main: int
+    keywords: bool
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Plan:
+        return self
+
+    @property
+    def reads_input(self) -> bool:
+        """Whether branches, skips or the head read the model's inputs too, as a padding mask."""
+        return any(piece.inputs for mode in self.modes.values() for piece in _pieces(mode)[1:])
+
+
+def make_plan(
+    model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], branches: Collection[str], output: str | None
+) -> tuple[Plan, dict[str, Tensor]]:
+    """The plan of a model, and its constants by name; see :func:`node_oc.adopt`."""
+    modes: dict[bool, Mode] = {}
+    found, constants = [], dict[str, Tensor]()
+    for training in (False, True):
+        with _mode(model, training):
+            graph = trace(model, args, kwargs)
+        main = _main(graph)
+        place = _output(graph, output)
+        flow = Flow(graph, graph.inputs[main], graph.outputs[place])
+        additions = flow.additions(branches)
+        _check_free(flow, additions[0])
+        modes[training] = _cut(flow, additions)
+        constants |= graph.constants
+        found.append((graph, flow, additions, main, place))
+    if (n := len(found[0][2])) != (m := len(found[1][2])):
+        raise AdoptError(f"model {type(model).__name__}", got=f"{n} branches in evaluation and {m} in training mode",
+                         expected="as many", do="Name them by hand: branches=['blocks.0.mlp', ..].")  # fmt: skip
+    graph, flow, additions, main, place = found[0]
+    steps = list(_states(flow, additions))
+    identity = tuple(a.skip is a.fork and not pre for a, pre, _ in steps)
+    settling = tuple(_settling(a, pre) for a, pre, _ in steps)
+    ends = [end for *_, end in steps]
+    redundant = tuple(s or _is_again(o, end) for s, o, end in zip(identity, settling, ends, strict=True))
+    described = _describe(flow, model, modes[False], additions, steps, identity, settling)
+    affine = _affine(flow, additions[-1].node)
+    return Plan(modes, described, identity, settling, redundant, affine, graph.in_spec, graph.out_spec, place,
+                len(graph.outputs), main, bool(kwargs)), constants  # fmt: skip
+
+
+def _pieces(mode: Mode) -> list[Piece]:
+    return [mode.lift, *(p for s in mode.steps for p in (s.split, s.skip, s.branch, s.tail)), mode.head, mode.heads]
+
+
+@contextmanager
+def _mode(model: nn.Module, training: bool) -> Iterator[None]:
+    before = {m: m.training for m in model.modules()}
+    model.train(training)
+    try:
+        yield
+    finally:
+        for m, flag in before.items():
+            m.training = flag
+
+
+def _main(graph: Graph) -> int:
+    tensors = [i for i, n in enumerate(graph.inputs) if isinstance(n.meta.get("val"), Tensor)]
+    named = [i for i in tensors if graph.inputs[i].name in MAIN]
+    if not tensors:
+        raise AdoptError("inputs", got="no tensor", expected="a tensor that the states come from",
+                         do="Give an example input.")  # fmt: skip
+    return (named or tensors)[0]
+
+
+def _output(graph: Graph, output: str | None) -> int:
+    tensors = [i for i, n in enumerate(graph.outputs) if isinstance(n, fx.Node)]
+    tree = pytree.tree_unflatten(range(len(graph.outputs)), graph.out_spec)
+    keys = list(tree.keys()) if hasattr(tree, "keys") else list(map(str, tensors))
+    if output is None and len(tensors) == 1:
+        return tensors[0]
+    name = "logits" if output is None and "logits" in keys else output
+    if name not in keys:
+        raise AdoptError("outputs of the model", got=f"{keys}" + (f", and output={output!r}" if output else ""),
+                         expected="one that is the readout", do="Choose it: output='..'.")  # fmt: skip
+    chosen = tree[name] if hasattr(tree, "keys") else int(name or 0)
+    if not isinstance(chosen, int) or chosen not in tensors:
+        raise AdoptError(f"output {name!r}", got="no single tensor", expected="one", do="Choose another: output='..'.")
+    return chosen
+
+
+def _check_free(flow: Flow, first: Addition) -> None:
+    for node in (flow.main, first.fork):
+        size = node.meta["val"].shape[0]
+        if not any(isinstance(s, SymInt) for s in node.meta["val"].shape[:1]):
+            raise AdoptError("batch size", got=f"fixed at {size} in {node.name}", expected="a free one, dimension 0",
+                             do="Write x.shape[0] instead of the number; put the batch first.")  # fmt: skip
+
+
+def _states(flow: Flow, additions: Sequence[Addition]) -> Iterator[tuple[Addition, list[fx.Node], fx.Node]]:
+    """Of each step: its addition, what stands on the trunk between x_k and the fork, and what reads x_{k+1} first."""
+    before = additions[0].fork
+    after = dict(zip(flow.trunk, flow.trunk[1:]))
+    for a in additions:
+        yield a, flow.between(before, a.fork) if before is not a.fork else [], after.get(a.node, a.node)
+        before = a.node
+
+
+def _operation(node: fx.Node) -> str:
+    """What a node does to its first argument, to compare."""
+    return f"{op_name(node).rstrip('_')} {node.args[1:]}"
+
+
+def _settling(a: Addition, pre: list[fx.Node]) -> str | None:
+    """The one operation that a skip is, if it changes nothing the second time."""
+    once = len(pre) == 1 and a.skip is a.fork and op_name(pre[0]).rstrip("_") in IDEMPOTENT
+    return _operation(pre[0]) if once else None
+
+
+def _is_again(once: str | None, following: fx.Node) -> bool:
+    return once is not None and once == _operation(following)
+
+
+def _affine(flow: Flow, state: fx.Node) -> tuple[str | None, ...]:
+    """Weight and bias, where the head is one linear map of a state (B, D)."""
+    nodes = flow.between(state, flow.output)
+    if (
+        len(nodes) != 1
+        or op_name(nodes[0]) != "linear"
+        or nodes[0].args[0] is not state
+        or state.meta["val"].dim() != 2
+    ):
+        return ()
+    names = [flow.graph.tensors.get(a) if isinstance(a, fx.Node) else None for a in nodes[0].args[1:]]
+    return tuple((*names, None)[:2]) if names[0] else ()
+
+
+def _cut(flow: Flow, additions: Sequence[Addition]) -> Mode:
+    cutter = Cutter(flow)
+    steps, state = [], additions[0].fork
+    for a in additions:
+        steps.append(Step(cutter.cut(state, (a.skip, a.branch)), cutter.cut(state, (a.skip,)),
+                          cutter.cut(state, (a.branch,)), cutter.cut(state, (a.skip,), tail=True)))  # fmt: skip
+        state = a.node
+    head = cutter.cut(state, (flow.output,)), cutter.cut(state, (flow.output,), tail=True)
+    return Mode(cutter.cut(None, (additions[0].fork,)), tuple(steps), *head)
+
+
+def _describe(
+    flow: Flow, model: nn.Module, mode: Mode, additions: Sequence[Addition],
+    steps: Sequence[tuple[Addition, list[fx.Node], fx.Node]], identity: Sequence[bool],
+    settling: Sequence[str | None],
+) -> tuple[Branch, ...]:  # fmt: skip
+    learnt = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    cutter = Cutter(flow)
+    own = [[t for t in cutter.cut(a.fork, (a.branch,)).tensors if t in learnt] for a in additions]
+    trunk = {t for piece in (mode.lift, mode.head, *(s.skip for s in mode.steps)) for t in piece.tensors}
+    result = []
+    for k, (a, *_) in enumerate(steps):
+        others = {t for j, names in enumerate(own) if j != k for t in names} | trunk
+        group = tuple(name for name in group_of(a, flow) if name in learnt)
+        kind: Any = "projection" if a.skip is not a.fork else "trunk"
+        if identity[k] or settling[k]:
+            kind = "identity" if identity[k] else "settling"
+        result.append(
+            Branch(k, a.module, kind, tuple(own[k]), group, frozenset(gains(a, flow)), bool(others & set(own[k])))
+        )
+    return tuple(result)

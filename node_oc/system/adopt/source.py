@@ -1,0 +1,132 @@
+"""How to make a model again: torchvision:, timm: and hf: by name, or a function of your own."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from node_oc.errors import ConfigError, StoreError
+from node_oc.system.adopt.adopted import AdoptedSystem, adopt
+
+ZOOS = {"torchvision": "torchvision.models", "timm": "timm", "hf": "transformers"}
+OWN: dict[str, Callable[..., nn.Module]] = {}
+
+
+def register_model(name: str, make: Callable[..., nn.Module]) -> None:
+    """Let files name a model of yours: they then say ``name``, and this program knows how to make it.
+
+    Args:
+        name: without a colon.
+        make: from the arguments of :func:`source_of` to a model.
+
+    Raises:
+        ConfigError: a name with a colon.
+    """
+    if ":" in name:
+        raise ConfigError("name of a model", got=repr(name), expected="no colon", do="Choose another name.")
+    OWN[name] = make
+
+
+def make_model(name: str, arguments: Mapping[str, Any] | None = None) -> nn.Module:
+    """A model with random weights; nothing is downloaded.
+
+    Args:
+        name: "torchvision:resnet18", "timm:deit_tiny_patch16_224", "hf:GPT2LMHeadModel" (arguments are then those of
+            its configuration), or "package.module:function".
+        arguments: passed on.
+
+    Raises:
+        ConfigError: a name of another form, a package that is not installed, a model that it does not have.
+    """
+    if name in OWN:
+        return OWN[name](**(arguments or {}))
+    zoo, _, model = name.partition(":")
+    if not model:
+        raise ConfigError("model", got=repr(name),
+                          expected=f"torchvision:NAME, timm:NAME, hf:CLASS, module:function, or {sorted(OWN)}",
+                          do="For your own model write package.module:make_model.")  # fmt: skip
+    try:
+        package = importlib.import_module(ZOOS.get(zoo, zoo))
+    except ImportError as error:
+        raise ConfigError(f"model {name!r}", got=f"{error}", expected=f"an importable {ZOOS.get(zoo, zoo)}",
+                          do="Install it, or correct the name.") from error  # fmt: skip
+    given = dict(arguments or {})
+    try:
+        if zoo == "torchvision":
+            return package.get_model(model, weights=None, **given)
+        if zoo == "timm":
+            return package.create_model(model, pretrained=False, **given)
+        maker = getattr(package, model)
+        made = maker(maker.config_class(**given)) if zoo == "hf" else maker(**given)
+    except (AttributeError, ValueError, TypeError, RuntimeError) as error:
+        raise ConfigError(f"model {name!r}", got=f"{type(error).__name__}: {error}",
+                          expected="a model of that package, with arguments that it takes",
+                          do="Correct the name or the arguments.") from error  # fmt: skip
+    if not isinstance(made, nn.Module):
+        raise ConfigError(f"model {name!r}", got=f"a {type(made).__name__}", expected="an nn.Module",
+                          do="Name a function that returns a model.")  # fmt: skip
+    return made
+
+
+def source_of(
+    name: str, inputs: Mapping[str, Any] | Sequence[int], arguments: Mapping[str, Any] | None = None,
+    branches: Sequence[str] = (), output: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """A JSON-able description from which :func:`adopted_from` adopts the model again.
+
+    Args:
+        name: as of :func:`make_model`.
+        inputs: shape of the example input, batch first; or shapes by keyword, a list of integers each, with "int64" at
+            its end for integers.
+        arguments, branches, output: as of :func:`make_model` and :func:`node_oc.adopt`.
+    """
+    shapes = {k: list(v) for k, v in inputs.items()} if isinstance(inputs, Mapping) else list(inputs)
+    return {
+        "model": name,
+        "inputs": shapes,
+        "arguments": dict(arguments or {}),
+        "branches": list(branches),
+        "output": output,
+    }
+
+
+def adopted_from(
+    *, model: str, inputs: Any, arguments: Mapping[str, Any], branches: Sequence[str], output: str | None,
+    steps: Sequence[int] | None = None, made: nn.Module | None = None,
+) -> AdoptedSystem:  # fmt: skip
+    """The system that a description stands for, with random weights, in evaluation mode.
+
+    Args:
+        model, inputs, arguments, branches, output: see :func:`source_of`.
+        steps: the branches that are left; all if None.
+        made: the model itself: a file may name code of yours, but does not get it run.
+
+    Raises:
+        StoreError: code of yours, and no ``made``.
+        ConfigError: as :func:`make_model`.
+    """
+    if made is None:
+        if model not in OWN and model.partition(":")[0] not in ZOOS:
+            raise StoreError(f"model {model!r}", got="the name of a function in a file", expected="the model itself",
+                             do="Files run no code: load_system(stem, model=..), or register_model.")  # fmt: skip
+        made = make_model(model, arguments).eval()
+    source = source_of(model, inputs, arguments, branches, output)
+    system = adopt(made, example_of(inputs), branches=branches, output=output, source=source)
+    return system if steps is None or len(steps) == system.depth else system.subsystem(steps)
+
+
+def example_of(inputs: Any) -> Tensor | dict[str, Tensor]:
+    """Zeros of the described shapes."""
+    if isinstance(inputs, Mapping):
+        return {name: _zeros(shape) for name, shape in inputs.items()}
+    return _zeros(inputs)
+
+
+def _zeros(shape: Sequence[Any]) -> Tensor:
+    if shape and isinstance(shape[-1], str):
+        return torch.zeros(list(shape[:-1]), dtype=getattr(torch, shape[-1]))
+    return torch.zeros(list(shape))
