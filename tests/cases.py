@@ -100,6 +100,11 @@ def own_controls() -> list[str]:
     return [name for name in SYSTEMS if not build(name).tied]
 
 
+def doubles(name: str) -> bool:
+    """Whether a step of the system can be two: an adopted model has one name for each layer."""
+    return name != "projecting" and not name.startswith("adopted")
+
+
 def registered() -> list[str]:
     """The systems that a file can name."""
     return [name for name in SYSTEMS if build(name).spec()["kind"] in REGISTERED]

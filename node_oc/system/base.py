@@ -120,6 +120,11 @@ class System(nn.Module, ABC):
         return False
 
     @property
+    def coupled(self) -> bool:
+        """Whether the samples of a batch see each other while it trains, as in a batch norm."""
+        return False
+
+    @property
     def own_statistics(self) -> bool:
         """Whether ``skips`` and ``heads`` need the network's own state too: batch norms, while training."""
         return False

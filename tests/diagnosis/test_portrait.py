@@ -210,7 +210,7 @@ def test_every_system_has_a_portrait_or_a_reason(name: str) -> None:
     assert np.array(found.paths).shape == (12, net.depth + 1, 2)
     json.dumps(found.record())
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
-    assert found.constant == (name == "ode-constant")
+    assert found.constant == (name in ("ode-constant", "adopted-shared-loop"))
 
 
 def test_why_there_is_none() -> None:

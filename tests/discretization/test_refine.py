@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from cases import SYSTEMS, H, build, inputs, network, pairs, target
+from cases import SYSTEMS, H, build, doubles, inputs, network, pairs, target
 from systems import Field, decay, stir_, zero_
 from torch import Tensor
 
@@ -28,7 +28,7 @@ def halvable(net: Network) -> list[int]:
     return [k for k in range(net.depth) if net.system.is_identity(k)]
 
 
-REFINED = [(s, t) for s, t in pairs() if s != "projecting"]  # it cannot make copies of single steps
+REFINED = [(s, t) for s, t in pairs() if doubles(s)]
 every_pair = pytest.mark.parametrize(("name", "table"), REFINED)
 every_table = pytest.mark.parametrize("table", EVERY, ids=lambda table: table.name)
 
@@ -220,7 +220,7 @@ def test_released_rows_stay_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in SYSTEMS if not build(name).spec()["kind"].startswith(("field", "p"))]
+    "name", [name for name in SYSTEMS if doubles(name) and not build(name).spec()["kind"].startswith(("field", "p"))]
 )
 def test_a_refined_network_goes_into_a_file(name: str) -> None:
     net = network(name)

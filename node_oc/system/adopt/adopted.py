@@ -151,22 +151,25 @@ class AdoptedSystem(System):
 
     def spec(self) -> dict[str, Any]:
         names = [branch.module for branch in self.plan.branches]
-        made: dict[str, Any] = {
-            "model": "",
-            "inputs": [],
-            "arguments": {},
-            "branches": names,
-            "output": None,
-        }  # for a checkpoint to compare
+        # Without a source no file can make it again, but a checkpoint can still tell it from another.
+        made: dict[str, Any] = {"model": "", "inputs": [], "arguments": {}, "branches": names, "output": None}
         return {"kind": "adopted", **(self.source or made), "steps": list(self.steps)}
 
     @property
     def noisy(self) -> bool:
         return any(piece.random for piece in self._pieces(training=True))
 
+    @property
+    def coupled(self) -> bool:
+        return any(piece.coupled for piece in self._pieces(training=True))
+
     def insert(self, places: Sequence[int], generator: torch.Generator) -> System:
         raise ConfigError("new steps", got="an adopted model", expected="a system that knows how to make a branch",
                           do="Adopt a deeper model, and cut it.")  # fmt: skip
+
+    def halved(self, steps: Collection[int]) -> System:
+        raise ConfigError("halved steps", got="an adopted model", expected="another system",
+                          do="A second copy of a layer would need another name: adopt a deeper model.")  # fmt: skip
 
     # what it computes
 
@@ -221,7 +224,10 @@ class AdoptedSystem(System):
 
     def heads(self, states: Tensor) -> Tensor:
         pieces = [*(self._mode.steps[j].tail for j in self._left_over), self._mode.heads]
-        return self._stacked(pieces, states, update=self.model.training and torch.is_grad_enabled())
+        update = self.model.training and torch.is_grad_enabled()
+        for name in self._mode.heads.counters if update else ():
+            self._weights[0][name].add_(1)
+        return self._stacked(pieces, states, update)
 
     # cutting
 
@@ -244,8 +250,12 @@ class AdoptedSystem(System):
 
     @torch.no_grad()
     def hold_(self) -> None:
+        """Keep the norms of the rows of inner matrices, and of gains, at what they are: scale is not for sale."""
         if not self._norms:
-            self._norms = {name: _norms(self._weights[0].parameter(name)) for b in self.branches for name in _inner(b)}
+            self._norms = {
+                name: _norms(p) for b in self.branches for name in b.parameters
+                if name not in b.group and ((p := self._weights[0].parameter(name)).dim() > 1 or name in b.gains)
+            }  # fmt: skip
 
     @torch.no_grad()
     def constrain_(self) -> None:
@@ -366,11 +376,6 @@ def _without_prefix(system: nn.Module, values: dict[str, Any], prefix: str, meta
 def _with_prefix(system: nn.Module, values: dict[str, Any], prefix: str, *rest: Any) -> None:
     for name in [name for name in values if name.startswith(prefix)]:
         values[f"{prefix}model.{name[len(prefix) :]}"] = values.pop(name)
-
-
-def _inner(branch: Branch) -> list[str]:
-    """Parameters before the group whose scale a price must not buy: matrices, and the gains of normalisations."""
-    return [name for name in branch.parameters if name not in branch.group]
 
 
 def _norms(p: Tensor) -> Tensor:

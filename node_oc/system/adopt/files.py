@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from node_oc import store
-from node_oc.errors import ConfigError, StoreError
+from node_oc.errors import ConfigError, ShapeError, StoreError
 from node_oc.system.adopt.adopted import AdoptedSystem
 from node_oc.system.adopt.source import adopted_from
 
@@ -44,7 +44,7 @@ def load_system(stem: str | Path, model: nn.Module | None = None) -> AdoptedSyst
         system = adopted_from(**spec, made=model)
         system.to(next((t.dtype for t in tensors.values() if t.is_floating_point()), None))
         system.load_state_dict(tensors)
-    except (KeyError, TypeError, RuntimeError) as error:
+    except (KeyError, TypeError, RuntimeError, ShapeError) as error:
         raise StoreError(str(stem), got=str(error).splitlines()[0], expected="a system written by save_system",
                          do="Give the model that was adopted. Other files want load_model.") from error  # fmt: skip
     return system.eval()

@@ -33,6 +33,8 @@ class Piece:
         inputs: places of the model's inputs among its flattened arguments.
         tail: whether batch norms take their statistics from the last of the stacked depths.
         random: whether it draws random numbers.
+        coupled: whether it has a batch norm in training mode.
+        counters: names of the buffers in which those count their batches; a tail leaves that to its caller.
     """
 
     function: fx.GraphModule
@@ -40,6 +42,8 @@ class Piece:
     inputs: tuple[int, ...]
     tail: bool = False
     random: bool = False
+    coupled: bool = False
+    counters: tuple[str, ...] = ()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Piece:
         return self  # it holds no tensors
@@ -82,10 +86,12 @@ class Cutter:
                 todo += node.all_input_nodes
                 last = max((place[u] for u in node.users if u in found), default=place[node])
                 todo += [w for w in self.writes.get(base(node), ()) if node.op == "call_function" and place[w] < last]
-        paths = {path_of(n) for n in found if n.op == "call_function"}
-        counters = [w for root, ws in self.writes.items() if root in self.graph.tensors for w in ws]
-        found |= {n for w in counters if path_of(w) in paths for n in (w, *w.all_input_nodes)}
         return sorted(found, key=place.__getitem__)
+
+    def counted(self, nodes: Sequence[fx.Node]) -> list[fx.Node]:
+        """The operations in which the batch norms among these count their batches: nothing reads what they write."""
+        paths = {path_of(n) for n in nodes if n.op == "call_function"}
+        return [w for root, ws in self.writes.items() if root in self.graph.tensors for w in ws if path_of(w) in paths]
 
     def cut(self, start: fx.Node | None, targets: Sequence[fx.Node], tail: bool = False) -> Piece:
         """The function from the state at ``start``, or from the inputs alone, to the values at ``targets``.
@@ -97,6 +103,10 @@ class Cutter:
         """
         nodes = self.needed(start, targets)
         tail = tail and any(_is_training_norm(n) for n in nodes)
+        counters = self.counted(nodes)
+        if not tail:
+            more = {n for w in counters for n in (w, *w.all_input_nodes)}
+            nodes = sorted({*nodes, *more}, key=self.flow.place.__getitem__)
         graph, values = fx.Graph(), {}
         if start is not None:
             values[start] = graph.placeholder("x")
@@ -123,7 +133,9 @@ class Cutter:
                 values[node] = graph.node_copy(node, values.__getitem__)
         graph.output(tuple(values[t] for t in targets))
         random = any(_is_random(n) for n in nodes)
-        return Piece(fx.GraphModule(nn.Module(), graph), tuple(tensors), tuple(inputs), tail, random)
+        coupled = any(_is_training_norm(n) for n in nodes)
+        return Piece(fx.GraphModule(nn.Module(), graph), tuple(tensors), tuple(inputs), tail, random, coupled,
+                     tuple(self.graph.tensors[base(w)] for w in counters))  # fmt: skip
 
 
 class _Sizes:

@@ -82,7 +82,9 @@ def source_of(
         name: as of :func:`make_model`.
         inputs: shape of the example input, batch first; or shapes by keyword, a list of integers each, with "int64" at
             its end for integers.
-        arguments, branches, output: as of :func:`make_model` and :func:`node_oc.adopt`.
+        arguments: as of :func:`make_model`.
+        branches: as of :func:`node_oc.adopt`.
+        output: as of :func:`node_oc.adopt`.
     """
     shapes = {k: list(v) for k, v in inputs.items()} if isinstance(inputs, Mapping) else list(inputs)
     return {

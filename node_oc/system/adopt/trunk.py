@@ -196,9 +196,12 @@ def _named(additions: Sequence[Addition], flow: Flow) -> list[Addition]:
                     sizes[path_of(n)] = sizes.get(path_of(n), 0) + int(value.numel())
         owners.append(sizes or {path_of(n): 1 for n in own})
     names = [_common(list(sizes)) for sizes in owners]
-    for shared in {name for name in names if names.count(name) > 1}:
-        for i in [i for i, name in enumerate(names) if name == shared]:
-            names[i] = _child(shared, owners[i]) or shared
+    while True:
+        shared = {name for name in names if names.count(name) > 1}
+        deeper = [(_child(name, sizes) or name) if name in shared else name for name, sizes in zip(names, owners)]
+        if deeper == names:
+            break
+        names = deeper
     return [replace(a, module=name) for a, name in zip(additions, names, strict=True)]
 
 
