@@ -344,3 +344,29 @@ def test_an_interrupted_training_goes_on_to_the_bit(model: nn.Module, tmp_path: 
         assert torch.equal(other.state_dict()[key], value), key
     assert not whole.training
     assert math.isfinite(float(whole(part.x).sum()))
+
+
+def test_what_a_second_pass_would_change_is_refused() -> None:
+    part = oc.Part(torch.randn(8, 2), torch.arange(8) % 3)
+    problem = oc.Problem.classification(3)
+    for model in (ResidualMLP(drop=0.2), PreActivation()):
+        network = oc.Network(oc.adopt(model, torch.zeros(2, 2)))
+        with pytest.raises(oc.ConfigError, match="gradient_checkpointing"):
+            oc.fit(network, problem, part, oc.TrainingSection(epochs=1, gradient_checkpointing=True))
+    with pytest.raises(oc.ConfigError, match="compile"):
+        oc.fit(oc.Network(oc.adopt(ResidualMLP(drop=0.2), torch.zeros(2, 2))), problem, part,
+               oc.TrainingSection(epochs=1, compile=True))  # fmt: skip
+
+
+@pytest.mark.long
+def test_compiled_training_is_training(tmp_path: Path) -> None:
+    part = oc.Part(torch.randn(64, 2, generator=generator()), torch.arange(64) % 3)
+    for make in (ResidualMLP, PreActivation, PostActivation):
+        out = []
+        for on in (False, True):
+            torch.manual_seed(0)
+            network = oc.Network(oc.adopt(make(), torch.zeros(2, 2)))
+            options = oc.TrainingSection(epochs=3, batch=16, min_updates=0, compile=on)
+            oc.fit(network, oc.Problem.classification(3), part, options)
+            out.append(network(part.x))
+        torch.testing.assert_close(*out, rtol=1e-3, atol=1e-3)
