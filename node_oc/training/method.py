@@ -122,8 +122,8 @@ class Method:
             raise ConfigError("problem.draws", got="with training.compile", expected="one of the two",
                               do="Leave out one: other depths in each step would be another graph.")  # fmt: skip
         if options.compile and network.system.noisy:
-            raise ConfigError("training.compile", got="True with dropout in the model", expected="False there",
-                              do="Leave it out: compiled code draws other numbers, and could not be checked.")  # fmt: skip
+            raise ConfigError("training.compile", got="True with dropout", expected="False there",
+                              do="Leave it out: compiled, it draws other numbers.")  # fmt: skip
         if options.gradient_checkpointing and (network.system.coupled or network.system.noisy):
             raise ConfigError("training.gradient_checkpointing", got="True with batch norm or dropout in the model",
                               expected="False there", do="Leave it out: a second pass would count the batch twice, and "
