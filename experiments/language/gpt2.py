@@ -1,0 +1,117 @@
+"""The models of these experiments, how they are trained, and what is measured of them."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import node_oc as oc
+from experiments.language.text import BLOCK, VOCABULARY, Text
+from node_oc.diagnosis import sample_losses
+from node_oc.discretization.network import Network, evaluating
+from node_oc.problem import Problem
+from node_oc.training import Plan, fit
+from node_oc.training.stage_cost import affordable_draws
+
+BLOCKS, WIDTH, HEADS = 6, 96, 4
+UPDATES = 1000
+OPTIONS = {"batch": 16, "learning_rate": 2e-3, "threads": 1, "checkpoint_seconds": 60.0}
+
+
+def define_missing_operators() -> list[torch.library.Library]:
+    """What torchvision, which transformers imports if it is there, looks for and a torch without its operators lacks.
+
+    To be kept as long as it is used.
+    """
+    if importlib.util.find_spec("torchvision") is None or hasattr(torch.ops.torchvision, "nms"):
+        return []
+    library = torch.library.Library("torchvision", "DEF")
+    for name in ("nms", "qnms"):
+        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    return [library]
+
+
+_OPERATORS = define_missing_operators()
+
+
+def network(blocks: int, seed: int) -> Network:
+    """A GPT-2 of so many blocks with random weights, adopted: twice as many branches."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(seed)
+    config = GPT2Config(
+        vocab_size=VOCABULARY, n_positions=BLOCK, n_embd=WIDTH, n_layer=blocks, n_head=HEADS, use_cache=False,
+        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    return Network(oc.adopt(GPT2LMHeadModel(config).eval(), torch.zeros(2, BLOCK, dtype=torch.long)))
+
+
+def problem(gamma: float, text: Text) -> Problem:
+    """Next-token loss at the end and, weighted by gamma, at as many drawn depths as cost one plain pass."""
+    cost = oc.NextToken()
+    plain = Problem(cost, cost, 0.0)
+    if not gamma:
+        return plain
+    return Problem(cost, cost, gamma, draws=affordable_draws(network(BLOCKS, 0), text.train.x[: OPTIONS["batch"]]))
+
+
+def train(net: Network, what: Problem, text: Text, name: str, updates: int, folder: Path, seed: int) -> float:
+    """Train in place, resumable; returns the seconds that this call took, less than a training where it resumed."""
+    options = oc.TrainingSection(seed=seed, **OPTIONS)
+    start = time.perf_counter()
+    fit(net, what, text.train, options, plan=Plan(name, updates, order="text"), folder=folder / name)
+    seconds = time.perf_counter() - start
+    print(f"{name}: {updates} updates, {seconds:.0f} s", flush=True)
+    return seconds
+
+
+def losses(net: Network, text: Text) -> NDArray[np.float64]:
+    """Next-token loss of every test block in nats a token, (n,)."""
+    return sample_losses(net, text.test, "language")
+
+
+def difference(one: NDArray[np.float64], other: NDArray[np.float64]) -> dict[str, float]:
+    """Mean of the paired difference over the test blocks and half of its 95 % interval."""
+    d = one - other
+    return {"mean": float(d.mean()), "half": float(1.96 * d.std(ddof=1) / len(d) ** 0.5)}
+
+
+@torch.no_grad()
+def tokens_per_second(nets: dict[str, Network], text: Text, rounds: int = 15) -> dict[str, float]:
+    """Tokens a second of one pass with 16 blocks, median over rounds in which the networks take turns."""
+    x = text.test.x[:16]
+    seconds: dict[str, list[float]] = {name: [] for name in nets}
+    for turn in range(rounds + 2):
+        for name, net in nets.items():
+            with evaluating(net):
+                start = time.perf_counter()
+                net(x)
+                if turn >= 2:
+                    seconds[name].append(time.perf_counter() - start)
+    return {name: x.numel() / statistics.median(values) for name, values in seconds.items()}
+
+
+def arguments(description: str | None) -> argparse.Namespace:
+    """The command line that these experiments share."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, default=Path("runs/language"), help="checkpoints, shared and resumable")
+    parser.add_argument("--updates", type=int, default=UPDATES, help="of a whole training")
+    parser.add_argument("--redraw", action="store_true", help="tables again from the JSON file")
+    return parser.parse_args()
+
+
+def described(text: Text, args: argparse.Namespace) -> dict[str, Any]:
+    """What a JSON file says about text and training."""
+    return {
+        "seed": args.seed, "updates": args.updates, **OPTIONS, "width": WIDTH, "heads": HEADS, "blocks": BLOCKS,
+        "vocabulary": VOCABULARY, "block": BLOCK, "characters": text.characters, "tokens": text.tokens,
+    }  # fmt: skip
