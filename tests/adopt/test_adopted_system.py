@@ -145,6 +145,20 @@ def test_masks_reach_the_branches_and_each_rollout_keeps_its_own() -> None:
         system.branch(0, first.states[0])
 
 
+def test_inputs_go_by_their_names_and_not_by_their_order() -> None:
+    system, mask = language(), torch.ones(3, 6, dtype=torch.long)
+    mask[0, 2:] = 0
+    ids = torch.randint(0, 11, (3, 6), generator=generator())
+    network = oc.Network(system)
+    turned = oc.rollout(network, {"mask": mask, "ids": ids}).final
+    assert torch.equal(turned, oc.rollout(network, {"ids": ids, "mask": mask}).final)
+    small = oc.crop(system, depth=2)
+    assert torch.equal(small(mask=mask, ids=ids), small(ids=ids, mask=mask))
+    for wrong in ({"ids": ids}, {"ids": ids, "mask": mask, "labels": ids}, (ids,), (ids, mask, ids)):
+        with pytest.raises(oc.ShapeError, match="example input"):
+            oc.rollout(network, wrong)
+
+
 # -- batch norms on the trunk ---------------------------------------------------------------------------------------
 
 

@@ -177,6 +177,7 @@ class AdoptedSystem(System):
         """What the model returns; of a cut one, the same with the branches that are left."""
         if self.whole:
             return self.model(*args, **kwargs)
+        kwargs = self._in_order(kwargs)
         _, spec = pytree.tree_flatten((args, kwargs))
         if spec != self.plan.in_spec:
             raise ShapeError("arguments", got=spec, expected=self.plan.in_spec,
@@ -359,7 +360,21 @@ class AdoptedSystem(System):
                                  do="Give a tuple, or a dict of keyword arguments.")  # fmt: skip
             return [x]
         args, kwargs = _arguments(x)
-        return pytree.tree_leaves((args, kwargs))
+        leaves, spec = pytree.tree_flatten((args, self._in_order(kwargs)))
+        if len(leaves) != self.plan.in_spec.num_leaves or (kwargs and spec != self.plan.in_spec):
+            raise ShapeError("inputs", got=list(kwargs) or f"{len(leaves)} values",
+                             expected=self._names or f"{self.plan.in_spec.num_leaves} values",
+                             do="Give the model what the example input had.")  # fmt: skip
+        return leaves
+
+    @property
+    def _names(self) -> list[str]:
+        """Of the keyword arguments, in the order of the example: what they are flattened by."""
+        return list(self.plan.in_spec.child(1).context or [])
+
+    def _in_order(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        names = self._names
+        return {name: kwargs[name] for name in names} if set(names) == set(kwargs) else kwargs
 
     def _apply(self, fn: Any, recurse: bool = True) -> AdoptedSystem:
         super()._apply(fn, recurse)
