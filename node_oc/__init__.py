@@ -43,7 +43,7 @@ _HOME = {
     "look": "problem.waking", "Look": "problem.waking",
     "hamiltonians": "problem.hamiltonian", "Hamiltonians": "problem.hamiltonian",
     "check_gradients": "problem.gradients", "GradientCheck": "problem.gradients",
-    "StageCost": "training.stage_cost", "Price": "training.stage_cost", "affordable_draws": "training.stage_cost",
+    "StageCost": "training.stage_cost", "Price": "training.stage_cost", "affordable_draws": "training.draws",
     "fit": "training.loop", "Plan": "training.loop", "sparsify": "training.active", "heal": "training.heal",
     "diagnose": "diagnosis.diagnose", "Diagnosis": "diagnosis.diagnose",
     "Certificate": "diagnosis.certificate", "certify": "diagnosis.certificate",

@@ -33,7 +33,8 @@ class NextToken(Cost):
 
 def next_token_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """The same of one depth: logits (B, L, V), labels (B, L) to (B,)."""
-    following = labels[:, 1:].to(logits.device)
-    z = logits[:, :-1].to(torch.promote_types(logits.dtype, torch.float32))
+    # The labels are shifted, and not the logits, which would be copied.
+    following = F.pad(labels[:, 1:].to(logits.device), (0, 1), value=IGNORED)
+    z = logits.to(torch.promote_types(logits.dtype, torch.float32))
     loss = F.cross_entropy(z.flatten(0, 1), following.flatten(), reduction="none", ignore_index=IGNORED)
     return loss.view(following.shape).sum(1) / (following != IGNORED).sum(1).clamp_min(1)

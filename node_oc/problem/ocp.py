@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from node_oc.discretization.network import Network
 from node_oc.errors import ConfigError
 from node_oc.problem.cost import Cost, Distillation, SoftCrossEntropy, SquaredError
+from node_oc.problem.language import NextToken
 from node_oc.trajectory.rollout import Trajectory
 from node_oc.trajectory.segments import Segmented
 from node_oc.trajectory.solution import Solution
@@ -49,10 +51,11 @@ class Problem:
             the depth that is found a property of the task and not of N (our derivation).
         energy: weight of the control energy ||u_k||^2, all parameters of a step.
         group_price: lambda >= 0, the price of a layer: weight of the group norm ||u_k||, not squared.
-        draws: how many of the N depths a training step reads, see :meth:`Trajectory.estimate`; all if None.
+        draws: how many of the N depths a training step reads, see :meth:`Trajectory.estimate`; all if None; as many as
+            cost at most a plain step more if "auto", see :func:`node_oc.affordable_draws`.
 
     Raises:
-        ConfigError: a weight that is negative or not finite.
+        ConfigError: a weight that is negative or not finite, or draws that are no number of depths.
     """
 
     terminal: Cost
@@ -60,7 +63,7 @@ class Problem:
     stage_weight: float = 1.0
     energy: float = 0.0
     group_price: float = 0.0
-    draws: int | None = None
+    draws: int | Literal["auto"] | None = None
 
     def __post_init__(self) -> None:
         for name in ("stage_weight", "energy", "group_price"):
@@ -68,9 +71,8 @@ class Problem:
             if not 0 <= value < float("inf"):
                 raise ConfigError(f"problem.{name}", got=value, expected="a finite number >= 0",
                                   do="Correct the weight.")  # fmt: skip
-
-        if self.draws is not None and self.draws < 1:
-            raise ConfigError("problem.draws", got=self.draws, expected="at least 1 depth a step, or None for all",
+        if self.draws is not None and self.draws != "auto" and (isinstance(self.draws, str) or self.draws < 1):
+            raise ConfigError("problem.draws", got=self.draws, expected="at least 1 depth a step, 'auto', or None",
                               do="node_oc.affordable_draws says how many cost as much as the network.")  # fmt: skip
 
     @classmethod
@@ -83,6 +85,12 @@ class Problem:
     def regression(cls, stage_weight: float = 1.0) -> Problem:
         """Squared error as stage and terminal cost."""
         return cls(SquaredError(), SquaredError(), stage_weight)
+
+    @classmethod
+    def language(cls, stage_weight: float = 1.0) -> Problem:
+        """Next-token loss at the output and at as many drawn depths a step as cost at most a plain step more."""
+        cost = NextToken()
+        return cls(cost, cost, stage_weight, draws="auto")
 
     def priced(self, price: float) -> Problem:
         """The same problem at another price of a layer."""
@@ -112,7 +120,7 @@ class Problem:
             generator: where ``draws`` are drawn from; J is computed whole without one.
 
         Raises:
-            ConfigError: draws of a rollout in segments, or of an ODE's solution.
+            ConfigError: draws of a rollout in segments, or of an ODE's solution; draws that are still "auto".
         """
         network = trajectory.network
         terminal = running = None
@@ -120,7 +128,11 @@ class Problem:
             if not isinstance(trajectory, Trajectory):
                 raise ConfigError("problem.draws", got=f"a {type(trajectory).__name__}", expected="a whole rollout",
                                   do="Leave out training.gradient_checkpointing and the adaptive solver.")  # fmt: skip
-            running, at_end = trajectory.estimate(lambda readouts: self.stage(readouts, target), self.draws, generator)
+            if self.draws == "auto":
+                raise ConfigError("problem.draws", got="'auto'", expected="a number of depths by now",
+                                  do="fit and StageCost find it; otherwise affordable_draws(network, x).")  # fmt: skip
+            drawn = trajectory.draw(self.draws, generator)
+            running, at_end = trajectory.estimate(lambda readouts: self.stage(readouts, target), drawn)
             terminal = at_end if self.terminal is self.stage else None
         elif self.stage_weight:
             running, at_end = trajectory.accumulate(

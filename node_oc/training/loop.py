@@ -170,7 +170,8 @@ def fit(
             if leave or (store.due(options.checkpoint_seconds) and update + 1 < updates):
                 # The weights that this update made have not been used yet: a bad checkpoint would be for ever.
                 with torch.no_grad(), evaluating(network):  # or running statistics would count this batch twice
-                    objective = float(problem.evaluate(rollout(network, batch[0]), batch[1]).total)
+                    look = method.objective.problem.evaluate  # at as many depths as a step reads: logits are large
+                    objective = float(look(rollout(network, batch[0]), batch[1], method.objective.generator).total)
                 if not objective < ceiling:
                     raise _diverged(network, batch[0], plan, update, objective, options)
                 save(update + 1)

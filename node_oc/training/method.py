@@ -19,6 +19,7 @@ from node_oc.errors import ConfigError
 from node_oc.problem.ocp import Problem
 from node_oc.problem.optimality import as_column, group_squares, shrink_
 from node_oc.training.batches import derived_generator
+from node_oc.training.draws import settled
 from node_oc.training.objective import Compilation, Scaled, compiled, solver_of
 from node_oc.trajectory.segments import cuts_of
 from node_oc.trajectory.solver import Statistics
@@ -118,7 +119,7 @@ class Method:
                 expected="0 there, or controls of every step's own",
                 do="Give every step its own with node_oc.discretize(network), or leave out the price.",
             )
-        if problem.draws is not None and options.compile:
+        if problem.draws is not None and problem.stage_weight and options.compile:
             raise ConfigError("problem.draws", got="with training.compile", expected="one of the two",
                               do="Leave out one: other depths in each step would be another graph.")  # fmt: skip
         if options.compile and network.system.noisy:
@@ -180,6 +181,7 @@ class Method:
             with self.fabric.autocast():
                 module, self.compilation = compiled(self.objective, self.controls, x, y)
             self.module = self.fabric.setup_module(module)
+        self.objective.problem = settled(self.objective.problem, self.network, x)
         if self.objective.problem.draws is not None:
             self.objective.generator = derived_generator(self.options.seed, "draws", index)
         with self._noise(index):

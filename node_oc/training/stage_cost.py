@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
-from node_oc.discretization.network import Network, evaluating
+from node_oc.discretization.network import Network
 from node_oc.errors import ConfigError
 from node_oc.problem.ocp import Objective, Problem, group_norms
 from node_oc.problem.optimality import shrink_
 from node_oc.system.base import System
 from node_oc.training.batches import derived_generator
+from node_oc.training.draws import settled
 from node_oc.trajectory.rollout import rollout
 
 
@@ -26,7 +26,8 @@ class StageCost:
 
     Args:
         system: an adopted model, any other system, or a network.
-        problem: costs and stage weight; its ``draws`` say how many depths are read in a call.
+        problem: costs and stage weight; its ``draws`` say how many depths are read in a call. "auto" becomes a number
+            at the first call, by the shapes of its batch.
         seed: of the draws.
 
     Attributes:
@@ -49,6 +50,7 @@ class StageCost:
             ConfigError: no target.
         """
         x, y = _parted(batch, target)
+        self.problem = settled(self.problem, self.network, x)
         draws = derived_generator(self.seed, "draws", self.calls)
         self.calls += 1
         self.objective = self.problem.evaluate(rollout(self.network, x), y, draws)
@@ -122,26 +124,6 @@ class Price:
             for p in self.network.system.group(k):
                 p.zero_()
         return self.network.awake
-
-
-def affordable_draws(system: System | Network, x: Any) -> int | None:
-    """How many depths a step can read for the cost of one pass through the network, by operations; None if it is all.
-
-    Then a step with stage costs costs at most two plain ones.
-
-    Args:
-        system: whose head is asked about.
-        x: a batch of inputs.
-    """
-    network = system if isinstance(system, Network) else Network(system)
-    with evaluating(network), torch.no_grad():
-        with FlopCounterMode(display=False) as whole:
-            trajectory = rollout(network, x)
-        with FlopCounterMode(display=False) as head:
-            _ = trajectory.final
-    one = head.get_total_flops()
-    draws = (whole.get_total_flops() + one) // max(one, 1)
-    return None if draws >= network.depth else max(1, int(draws))
 
 
 def _parted(batch: Any, target: Tensor | None) -> tuple[Any, Tensor]:

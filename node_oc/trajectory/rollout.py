@@ -114,27 +114,39 @@ class Trajectory:
         """Sum of h_k ||u_k||^2, see :meth:`Network.control_energy`. Scalar."""
         return self.network.control_energy()
 
-    def estimate(
-        self, cost: Callable[[Tensor], Tensor], draws: int, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """The same as :meth:`accumulate`, without bias, from some of the depths: each of n is read with chance m/n.
+    @property
+    def counted(self) -> tuple[int, ...]:
+        """The distinct states, by number, that the running cost counts."""
+        return tuple(m for m in range(self.layout.nodes) if any(row[m] for row in self.layout.weights))
 
-        The depths are drawn without replacement among the distinct states that the running cost counts, and weighted
-        n/m; the output is always read. Where the head is dear, as of a language model, a step costs less.
+    def draw(self, draws: int, generator: torch.Generator) -> tuple[int, ...]:
+        """So many of the counted states, without replacement, each set of them with the same chance; ascending.
+
+        Args:
+            draws: m, at least 1; all of them where there are no more.
+            generator: where the draw comes from.
+        """
+        counted = self.counted
+        if draws >= len(counted):
+            return counted
+        return tuple(sorted(counted[i] for i in torch.randperm(len(counted), generator=generator)[:draws].tolist()))
+
+    def estimate(self, cost: Callable[[Tensor], Tensor], drawn: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """The same as :meth:`accumulate`, without bias, from m drawn ones of the n counted states, weighted n/m.
+
+        The output is always read. Where the head is dear, as of a language model, a step costs less.
 
         Args:
             cost: as of :meth:`accumulate`.
-            draws: m, at least 1.
-            generator: where the draw comes from.
+            drawn: of :meth:`draw`.
         """
+        counted = len(self.counted)
+        if len(drawn) == counted:
+            return self.accumulate(cost)
         dtype = torch.promote_types(self.last.dtype, torch.float32)
         weights = quadrature(self.layout, dtype, self.last.device) * self.network.system.pace
-        counted = [m for m in range(self.layout.nodes) if any(row[m] for row in self.layout.weights)]
-        if draws >= len(counted):
-            return self.accumulate(cost)
-        drawn = sorted(counted[i] for i in torch.randperm(len(counted), generator=generator)[:draws].tolist())
         costs = cost(self._read(drawn)).mean(1)
-        running = (weights[:, drawn] * costs[: len(drawn)]).sum(1) * (len(counted) / draws)
+        running = (weights[:, list(drawn)] * costs[: len(drawn)]).sum(1) * (counted / len(drawn))
         return running, costs[-1]
 
     def accumulate(self, cost: Callable[[Tensor], Tensor], leaves: Sequence[Tensor] = ()) -> tuple[Tensor, Tensor]:
