@@ -39,10 +39,17 @@ def crop(
     batch, same thread count, eager mode).
 
     Raises:
-        ShapeError: a depth outside 0..N, a step that the network does not have, or both arguments.
+        ShapeError: a depth outside 0..N, a step that the network does not have, or both arguments; an adopted model of
+            which no branch would be left.
     """
     if isinstance(network, AdoptedSystem):
-        return cast(AdoptedSystem, crop(Network(network), depth=depth, steps=steps).system)
+        small = crop(Network(network), depth=depth, steps=steps)
+        if not small.depth:
+            which = "no branch, as all are zero" if depth is None and steps is None else "no branch"
+            raise ShapeError("crop", got=f"{which}", expected="at least one",
+                             do="Keep one: crop(system, depth=1). What is read without any is rollout(..).readouts[0].",
+                             )  # fmt: skip
+        return cast(AdoptedSystem, small.system)
     if depth is not None and steps is not None:
         raise ShapeError("crop", got="a depth and steps", expected="one of the two", do="Leave one out.")
     if depth is not None:

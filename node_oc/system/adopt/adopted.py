@@ -48,6 +48,7 @@ def adopt(
         AdoptError: the model cannot be traced, has no residual additions, or one that is not understood; the message
             names it.
     """
+    _check_model(model, branches)
     args, kwargs = _arguments(example_input)
     places = {p.device for p in [*model.parameters(), *model.buffers()]}
     given = {v.device for v in pytree.tree_leaves((args, kwargs)) if isinstance(v, Tensor)}
@@ -59,6 +60,19 @@ def adopt(
     main = pytree.tree_leaves((args, kwargs))[plan.main]
     return AdoptedSystem(plan, Weights.of(model, constants), range(len(plan.branches)), whole=True,
                          example=(tuple(main.shape[1:]), main.dtype), source=source)  # fmt: skip
+
+
+def _check_model(model: nn.Module, branches: Collection[str]) -> None:
+    if not isinstance(model, nn.Module):
+        raise AdoptError("model", got=f"a {type(model).__name__}", expected="an nn.Module",
+                         do="Make it first, as with node_oc.make_model('torchvision:resnet18').")  # fmt: skip
+    modules = dict(model.named_modules(remove_duplicate=False))
+    if quantised := [name for name, m in modules.items() if ".quantized." in f"{type(m).__module__}."]:
+        raise AdoptError(f"module {quantised[0]!r}", got="a quantised one", expected="parameters with gradients",
+                         do="Adopt the model before it is quantised; quantise what is left of it.")  # fmt: skip
+    if unknown := [name for name in branches if name not in modules]:
+        raise AdoptError(f"branches={list(branches)}", got=f"no module {unknown[0]!r} in the model",
+                         expected="paths as of model.named_modules()", do="Correct the name.")  # fmt: skip
 
 
 def _arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

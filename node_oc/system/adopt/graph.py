@@ -53,13 +53,21 @@ def trace(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) ->
         program = torch.export.export(model, args, dict(kwargs), dynamic_shapes=named, strict=False)
     except Exception as error:  # torch.export has no base class for what it raises
         reason = str(error).strip().splitlines() or [""]
+        do = "Whatever torch.export.export refuses must be written in another way, or done outside of the model."
+        if isinstance(error, TypeError):
+            do = "Give every input that model(*example) wants: a tuple of them, or a dict of keyword arguments."
+        elif "data-dependent" in str(error).lower():
+            do = (
+                "Data-dependent control flow, or a Python number read off a tensor, must go: replace it by torch.where."
+            )
         raise AdoptError(
             f"model {type(model).__name__}", got=f"{type(error).__name__}: {reason[0][:300]}",
             expected="a model that torch.export can trace, with a free batch size",
-            do="Data-dependent control flow, or a Python number read off a tensor, must go: replace it by torch.where.",
+            do=do,
         ) from error  # fmt: skip
     graph = _flat(program)
     _functional(graph)
+    _without_factors(graph)
     outputs = next(n for n in reversed(graph.nodes) if n.op == "output").args[0]
     signature = program.graph_signature
     names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers,
@@ -178,3 +186,19 @@ def _functional(graph: fx.Graph) -> None:
         for user in list(old.users):
             if place[user] > place[node]:
                 user.replace_input_with(old, node)
+
+
+def _without_factors(graph: fx.Graph) -> None:
+    """x + f alpha as x + (f alpha): the factor belongs to the operand."""
+    for node in graph.nodes:
+        alpha = node.kwargs.get("alpha", 1) if str(node.target).startswith(("aten.add.", "aten.add_.")) else 1
+        if alpha == 1:
+            continue
+        scalar = not isinstance(node.args[1], fx.Node)
+        if not scalar:
+            with graph.inserting_before(node):
+                scaled = graph.call_function(torch.ops.aten.mul.Tensor, (node.args[1], alpha))
+            scaled.meta = {**node.args[1].meta, "nn_module_stack": node.meta.get("nn_module_stack")}
+            scaled.meta["no_grad"] = node.meta.get("no_grad", False)
+        node.args = (node.args[0], node.args[1] * alpha if scalar else scaled, *node.args[2:])
+        node.kwargs = {name: value for name, value in node.kwargs.items() if name != "alpha"}

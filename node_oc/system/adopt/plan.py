@@ -7,16 +7,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from torch import SymInt, Tensor, fx, nn
+from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from node_oc.errors import AdoptError
-from node_oc.system.adopt.graph import Graph, trace
+from node_oc.system.adopt.ends import check_states, main_input, readout
+from node_oc.system.adopt.graph import trace
 from node_oc.system.adopt.group import gains, group_of
 from node_oc.system.adopt.piece import Cutter, Piece
 from node_oc.system.adopt.trunk import Addition, Flow, op_name
 
-MAIN = ("input_ids", "pixel_values", "inputs_embeds")
 # f(f(x)) = f(x): behind one of them the state stays what it is, if the next thing on the trunk is the same again.
 IDEMPOTENT = frozenset({"relu", "hardtanh", "clamp", "clamp_min", "relu6"})
 
@@ -115,11 +115,11 @@ def make_plan(
     for training in (False, True):
         with _mode(model, training):
             graph = trace(model, args, kwargs)
-        main = _main(graph)
-        place = _output(graph, output)
+        place = readout(graph, output)
+        main = main_input(graph, place, branches)
         flow = Flow(graph, graph.inputs[main], graph.outputs[place])
         additions = flow.additions(branches)
-        _check_free(flow, additions[0])
+        check_states(flow, additions)
         modes[training] = _cut(flow, additions)
         constants |= graph.constants
         found.append((graph, flow, additions, main, place))
@@ -151,39 +151,6 @@ def _mode(model: nn.Module, training: bool) -> Iterator[None]:
     finally:
         for m, flag in before.items():
             m.training = flag
-
-
-def _main(graph: Graph) -> int:
-    tensors = [i for i, n in enumerate(graph.inputs) if isinstance(n.meta.get("val"), Tensor)]
-    named = [i for i in tensors if graph.inputs[i].name in MAIN]
-    if not tensors:
-        raise AdoptError("inputs", got="no tensor", expected="a tensor that the states come from",
-                         do="Give an example input.")  # fmt: skip
-    return (named or tensors)[0]
-
-
-def _output(graph: Graph, output: str | None) -> int:
-    tensors = [i for i, n in enumerate(graph.outputs) if isinstance(n, fx.Node)]
-    tree = pytree.tree_unflatten(range(len(graph.outputs)), graph.out_spec)
-    keys = list(tree.keys()) if hasattr(tree, "keys") else list(map(str, tensors))
-    if output is None and len(tensors) == 1:
-        return tensors[0]
-    name = "logits" if output is None and "logits" in keys else output
-    if name not in keys:
-        raise AdoptError("outputs of the model", got=f"{keys}" + (f", and output={output!r}" if output else ""),
-                         expected="one that is the readout", do="Choose it: output='..'.")  # fmt: skip
-    chosen = tree[name] if hasattr(tree, "keys") else int(name or 0)
-    if not isinstance(chosen, int) or chosen not in tensors:
-        raise AdoptError(f"output {name!r}", got="no single tensor", expected="one", do="Choose another: output='..'.")
-    return chosen
-
-
-def _check_free(flow: Flow, first: Addition) -> None:
-    for node in (flow.main, first.fork):
-        size = node.meta["val"].shape[0]
-        if not any(isinstance(s, SymInt) for s in node.meta["val"].shape[:1]):
-            raise AdoptError("batch size", got=f"fixed at {size} in {node.name}", expected="a free one, dimension 0",
-                             do="Write x.shape[0] instead of the number; put the batch first.")  # fmt: skip
 
 
 def _states(flow: Flow, additions: Sequence[Addition]) -> Iterator[tuple[Addition, list[fx.Node], fx.Node]]:

@@ -132,8 +132,7 @@ class Flow:
         """
         found = []
         for before, node in zip(self.trunk, self.trunk[1:]):
-            target = node.target
-            if not isinstance(target, torch._ops.OpOverload) or target._schema.name not in ADDITIONS:
+            if not _is_addition(node):
                 continue
             one, other = cast(tuple[fx.Node, fx.Node], node.args[:2])
             if one is other or not (self.is_live(one) and self.is_live(other)):
@@ -141,10 +140,16 @@ class Flow:
             addition = self._addition(before, node, one, other, branches)
             if addition is not None:
                 found.append(addition)
+        for name in branches:
+            if not any(_within(path_of(n), [name]) for a in found for n in self.between(a.fork, a.branch)):
+                raise AdoptError(
+                    f"branches={list(branches)}", got=f"no addition on the trunk for {name!r}",
+                    expected="modules whose output is added to the state, and is read nowhere else",
+                    do="Leave it out, or name the module that computes the other operand.",
+                )  # fmt: skip
         if not found:
-            given = f" with branches={list(branches)}" if branches else ""
             raise AdoptError(
-                "residual additions", got=f"none on the way from the input to the output{given}",
+                "residual additions", got="none on the way from the input to the output",
                 expected="x + f(x) through which the whole state goes",
                 do="Networks with dense or parallel connections have no depth to cut. Otherwise name the modules "
                 "of its branches: branches=['blocks.0.mlp', ..].",
@@ -162,18 +167,64 @@ class Flow:
             return Addition(fork, node, other if inside[0] is one else one, inside[0])
         if fork in (one, other):
             return Addition(fork, node, fork, other if fork is one else one)
-        plain = [o for o in (one, other) if all(op_name(n) in LINEAR for n in paths[o])]
+        plain = [o for o in (one, other) if all(self._is_linear(n) for n in paths[o])]
         size = {o: sum(any(a in self.graph.tensors for a in n.all_input_nodes) for n in paths[o]) for o in paths}
         if len(plain) == 2 and size[one] != size[other]:
             plain = [min(plain, key=size.__getitem__)]
         if len(plain) != 1:
+            where = f"addition {node.name} in module {path_of(node) or '(the model itself)'}"
+            if read := self._read_twice(fork, paths[one] + paths[other]):
+                raise AdoptError(
+                    where, got=f"the branch {read[0]!r}, which is read by {read[1]!r} as well as added to the state",
+                    expected="branches that nothing but their addition reads",
+                    do="Let the later module read the state instead: without the branch it could not be computed.",
+                )  # fmt: skip
+            names = " or ".join(f"branches=[{self.module(fork, o)!r}, ..]" for o in (one, other))
             raise AdoptError(
-                f"addition {node.name} in module {path_of(node) or '(the model itself)'}",
-                got="two operands that are both computed, and neither or both of them linear",
+                where, got="two operands that are both computed, and neither or both of them linear",
                 expected="a skip (the state itself, or a projection of it) and a branch",
-                do=f"Name the modules of the branches by hand: branches=['{path_of(one)}', ..] or '{path_of(other)}'.",
+                do=f"Name the modules of the branches by hand: {names}.",
             )  # fmt: skip
         return Addition(fork, node, plain[0], other if plain[0] is one else one)
+
+    def _is_linear(self, node: fx.Node) -> bool:
+        scaled = op_name(node) in ("mul", "div") and sum(map(self.is_live, node.all_input_nodes)) == 1
+        return scaled or op_name(node) in LINEAR
+
+    def _read_twice(self, fork: fx.Node, nodes: Sequence[fx.Node]) -> tuple[str, str] | None:
+        """A branch between fork and addition that something beside its own addition reads: its module, and who."""
+        for node in nodes:
+            if not _is_addition(node):
+                continue
+            for operand, other in (node.args[:2], node.args[1::-1]):
+                if not isinstance(operand, fx.Node) or not isinstance(other, fx.Node) or operand is fork:
+                    continue
+                if _is_addition(operand) or not self.is_live(operand) or operand in self.between(fork, other):
+                    continue  # a state, or the skip of what lies inside
+                readers = [u for u in operand.users if self.is_live(u) and u is not node]
+                if readers:
+                    named = (path_of(v) for v in (readers[-1], *readers[-1].users))
+                    return self.module(fork, operand), next(filter(None, named), "the model itself")
+        return None
+
+    def module(self, fork: fx.Node, operand: fx.Node) -> str:
+        """The deepest module that has all parameters between two values; without any, all operations."""
+        return _common(list(self.sizes(fork, operand)))
+
+    def sizes(self, fork: fx.Node, operand: fx.Node) -> dict[str, int]:
+        """Numbers of parameters between two values by module; ones where there are none."""
+        own = self.between(fork, operand)
+        sizes: dict[str, int] = {}
+        for n in own:
+            for t in n.all_input_nodes:
+                value = t.meta.get("val")
+                if t in self.graph.tensors and isinstance(value, Tensor) and path_of(n):
+                    sizes[path_of(n)] = sizes.get(path_of(n), 0) + int(value.numel())
+        return sizes or {path_of(n): 1 for n in own}
+
+
+def _is_addition(node: fx.Node) -> bool:
+    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.name in ADDITIONS
 
 
 def _within(path: str, modules: Collection[str]) -> bool:
@@ -185,16 +236,7 @@ def _named(additions: Sequence[Addition], flow: Flow) -> list[Addition]:
 
     Where several branches share it, attention and MLP of one block, the submodule with most parameters gives the name.
     """
-    owners = []
-    for a in additions:
-        own = flow.between(a.fork, a.branch)
-        sizes: dict[str, int] = {}
-        for n in own:
-            for t in n.all_input_nodes:
-                value = t.meta.get("val")
-                if t in flow.graph.tensors and isinstance(value, Tensor) and path_of(n):
-                    sizes[path_of(n)] = sizes.get(path_of(n), 0) + int(value.numel())
-        owners.append(sizes or {path_of(n): 1 for n in own})
+    owners = [flow.sizes(a.fork, a.branch) for a in additions]
     names = [_common(list(sizes)) for sizes in owners]
     while True:
         shared = {name for name in names if names.count(name) > 1}
