@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from node_oc.data.split import Scale
 from node_oc.discretization.network import Network
 from node_oc.errors import StoreError
 from node_oc.inference import Model
+from node_oc.system.adopt import AdoptedSystem
 
 PARITY = 1e-5  # largest difference allowed, as a share of the largest logit
 BATCHES = (1, 7, 256)
@@ -112,19 +113,25 @@ def load_model(stem: Path) -> Model:
     return model.eval()
 
 
-def export_onnx(model: nn.Module, x: Tensor, path: Path) -> dict[str, float]:
+def export_onnx(
+    model: nn.Module, x: Tensor, path: Path, *, batches: Sequence[int] = BATCHES, tolerance: float = PARITY
+) -> dict[str, float]:
     """Write an ONNX file with dynamic batch size and check it against torch in onnxruntime.
 
     Args:
-        model: raw features (B, D) to outputs (B, K).
-        x: samples for tracing and for the check, (n, D).
+        model: inputs (B, ..) to outputs (B, ..): features, images, token ids. Of an adopted model, its readout.
+        x: samples for tracing and for the check, (n, ..).
+        path: of the file.
+        batches: sizes for the check.
+        tolerance: largest difference allowed, as a share of the largest logit.
 
     Returns:
         Largest difference as a share of the largest logit, by batch size.
 
     Raises:
-        StoreError: the file disagrees with torch by more than 1e-5; it is removed.
+        StoreError: the file disagrees with torch by more than that; it is removed.
     """
+    model = Network(model) if isinstance(model, AdoptedSystem) else model
     model.eval()
     batch = torch.export.Dim("batch", min=1)
     with _quiet():
@@ -136,27 +143,29 @@ def export_onnx(model: nn.Module, x: Tensor, path: Path) -> dict[str, float]:
         raise StoreError(str(path), got="nothing from torch.onnx.export", expected="a program",
                          do="Set export.onnx = false, and report this.")  # fmt: skip
     store.write_atomic(path, program.model_proto.SerializeToString())
-    parity = check_onnx(model, x, path)
+    parity = check_onnx(model, x, path, batches)
     worst = max(parity.values())
-    if not worst <= PARITY:
+    if not worst <= tolerance:
         path.unlink()
-        raise StoreError(str(path), got=f"a relative difference of {worst:.1e} to torch", expected=f"at most {PARITY}",
+        raise StoreError(str(path), got=f"a relative difference of {worst:.1e} to torch",
+                         expected=f"at most {tolerance}",
                          do="Set export.onnx = false, and report this.")  # fmt: skip
     return parity
 
 
 @torch.no_grad()
-def check_onnx(model: nn.Module, x: Tensor, path: Path) -> dict[str, float]:
+def check_onnx(model: nn.Module, x: Tensor, path: Path, batches: Sequence[int] = BATCHES) -> dict[str, float]:
     """Largest difference between an ONNX file and a module, as a share of the largest logit, by batch size."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     parity = {}
-    for size in BATCHES:
+    for size in batches:
         rows = _rows(x, size)
         ours = model(rows)
         theirs = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: rows.numpy()})[0])
-        parity[str(size)] = float((ours - theirs).abs().max() / ours.abs().max())
+        difference = float((ours - theirs).abs().max())
+        parity[str(size)] = difference / float(ours.abs().max()) if difference else 0.0  # logits may all be zero
     return parity
 
 
