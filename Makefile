@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types docs kill long estimators bench clean
+.PHONY: help demo test check lint types docs kill long estimators zoo bench clean
 .DELETE_ON_ERROR:
 
 help:  ## Show this list.
@@ -55,6 +55,9 @@ long: $(VENV)/.done  ## Run the tests that take minutes: gradients of every solv
 
 estimators: $(VENV)/.done  ## All of scikit-learn's checks, for every estimator. Takes minutes.
 	$(BIN)/python -m experiments.estimators.checks
+
+zoo: $(VENV)/.done  ## Adopt 22 networks of torchvision, timm, transformers and by hand, and check them. Takes minutes.
+	$(BIN)/python -m experiments.zoo
 
 bench: $(VENV)/.runtime  ## Time a training step beside its peers, two minutes; their environments first (3.8 GB).
 	$(BIN)/python -m benchmarks.training_step --quick

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import node_oc as oc
+from node_oc.data.split import Part
 
 X = torch.linspace(-1, 1, 6).view(3, 2)
 
@@ -363,7 +364,10 @@ def test_frozen_parameters_stay_frozen_and_as_they_are() -> None:
     system = oc.adopt(model, X)
     frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
     before = {name: p.clone() for name, p in model.named_parameters()}
-    cost = oc.StageCost(system, oc.Problem(oc.CrossEntropy(), oc.CrossEntropy(), 0.5, group_price=0.1))
+    problem = oc.Problem(oc.CrossEntropy(), oc.CrossEntropy(), 0.5, group_price=0.1)
+    with pytest.raises(oc.ConfigError, match="frozen, in the control of a step.* Freeze lift, head"):
+        oc.fit(oc.Network(system), problem, Part(X, torch.tensor([0, 1, 2])))  # our own loop prices every branch
+    cost = oc.StageCost(system, problem)
     optimizer = torch.optim.SGD([p for p in system.parameters() if p.requires_grad], 0.1)
     price = oc.Price(cost, optimizer)
     for _ in range(3):

@@ -1,0 +1,1 @@
+"""Residual networks of other people, adopted: is everything found, and is everything right?"""
