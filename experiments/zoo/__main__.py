@@ -22,7 +22,19 @@ from experiments.zoo.checks import Result, check
 from experiments.zoo.models import ZOO, Entry, register
 
 HERE = Path(__file__).parent
-HEAD = ("model", "branches", "why", "outputs", "training mode", "readouts", "cut", "ONNX", "adopted in s", "all in s")
+HEAD = (
+    "model",
+    "branches",
+    "why",
+    "outputs",
+    "training mode",
+    "readouts",
+    "passes",
+    "cut",
+    "ONNX",
+    "adopted in s",
+    "all in s",
+)
 MARK = "<!-- table -->"
 
 
@@ -56,9 +68,13 @@ def checked(entry: Entry) -> Result:
 
 def told(result: Result) -> str:
     """One line for the terminal, and one for all that is wrong."""
-    numbers = ", ".join(f"{k} {v:.1e}" if isinstance(v, float) and k not in ("adopting", "exporting", "seconds")
-                        else f"{k} {v:.1f} s" if isinstance(v, float) else f"{k} {v}"
-                        for k, v in result.numbers.items())  # fmt: skip
+
+    def written(key: str, value: Any) -> str:
+        if key in ("adopting", "exporting", "seconds"):
+            return f"{key} {value:.1f} s"
+        return f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"
+
+    numbers = ", ".join(written(key, value) for key, value in result.numbers.items())
     return "\n".join([f"{result.name}: {numbers}", *(f"  WRONG: {w}" for w in result.wrong)])
 
 
@@ -66,9 +82,9 @@ def row(entry: Entry, result: Result) -> str:
     """One row of the table."""
     n: dict[str, Any] = result.numbers
     if result.wrong:
-        return f"| {entry.name} | {n.get('branches', '')} | WRONG: {'; '.join(result.wrong)} |" + " |" * 7
+        return f"| {entry.name} | {n.get('branches', '')} | WRONG: {'; '.join(result.wrong)} |" + " |" * 8
     training = "to the bit" if n["training mode to the bit"] else f"{n['training mode']:.0e}"
-    cells = (entry.name, n["branches"], entry.why, "to the bit", training, f"{n['readouts']:.0e}", "to the bit",
+    cells = (entry.name, n["branches"], entry.why, "to the bit", training, f"{n['readouts']:.0e}", f"{n['passes']:.2f}", "to the bit",
              f"{n['ONNX']:.0e}", f"{n['adopting']:.1f}", f"{n['seconds']:.0f}")  # fmt: skip
     return "| " + " | ".join(map(str, cells)) + " |"
 

@@ -6,13 +6,14 @@ import copy
 import math
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 import node_oc as oc
 from experiments.zoo.models import Entry
@@ -21,6 +22,22 @@ from node_oc.exporting import export_onnx
 TOLERANCE = 1e-5  # relative, of float32, for sums in another order: several depths go through a head together
 ONNX = 1e-4  # relative: another library computes
 SEEN = 1e-4  # relative: what a branch does at least, so that the comparisons say something
+
+
+@torch.no_grad()
+def passes(system: oc.AdoptedSystem, x: Tensor) -> float:
+    """Operations of a pass with the readouts of all depths, less those of N heads, in forward passes."""
+    network = oc.Network(system)
+
+    def operations(call: Callable[[], object]) -> int:
+        with FlopCounterMode(display=False) as counter:
+            call()
+        return counter.get_total_flops()
+
+    trajectory = oc.rollout(network, x)
+    head = operations(lambda: trajectory.final)
+    whole = operations(lambda: oc.rollout(network, x).readouts)
+    return (whole - system.depth * head) / operations(lambda: network(x))
 
 
 @dataclass
@@ -55,9 +72,7 @@ def check(entry: Entry, onnx: bool = True) -> Result:
         entry: which.
         onnx: whether to write an ONNX file too, which takes most of the time.
     """
-    torch.backends.mha.set_fastpath_enabled(
-        False
-    )  # fused kernels that only a model in eager mode takes: other rounding
+    torch.backends.mha.set_fastpath_enabled(False)  # fused kernels that only an eager model takes: other rounding
     result, start = Result(entry.name), time.process_time()
     model, x = entry.make(), entry.input(3)
     kept = {name: value.clone() for name, value in model.state_dict().items()}
@@ -69,6 +84,7 @@ def check(entry: Entry, onnx: bool = True) -> Result:
     outputs_unchanged(result, model, system, x)
     training_unchanged(result, model, system, x)
     readouts(result, entry, model, system, x)
+    result.numbers["passes"] = passes(system, x)
     crops(result, entry, model, system, x)
     small = oc.crop(system, steps=holed(system.depth))
     saved(result, small, x)
