@@ -101,8 +101,8 @@ class Price:
                     p.zero_()
                 continue
             gradients = [p.grad for p in group if p.grad is not None]
-            if not gradients:
-                continue
+            if not gradients or not all(p.requires_grad for p in group):
+                continue  # frozen
             square = torch.stack([g.square().sum() for g in gradients]).sum() / sum(g.numel() for g in gradients)
             second = self._second.setdefault(k, torch.zeros_like(square)).lerp_(square, 1 - self.beta2)
             metric = (second / (1 - self.beta2**self._steps)).sqrt() + self.eps

@@ -21,8 +21,8 @@ SMALL = (
     Entry("timm:convnextv2_atto", (2, 3, 32, 32), 4, "1+1+1+1 blocks",
           {"num_classes": 3, "depths": [1, 1, 1, 1], "dims": [4, 8, 8, 16]}),
     Entry("hf:GPT2LMHeadModel", TOKENS, 4, "2 layers of attention and MLP", {**GPT2, "n_layer": 2}),
-    Entry("hf:BertForSequenceClassification", TOKENS, 4, "2 layers of attention and MLP",
-          {**TEXT, "num_hidden_layers": 2, "num_labels": 3}),
+    Entry("hf:BertForSequenceClassification", TOKENS, 2, "1 layer of attention and MLP",
+          {**TEXT, "num_hidden_layers": 1, "num_labels": 3}),
 )  # fmt: skip
 WRITTEN = next(entry for entry in ZOO if entry.name == "zoo-residual-mlp")
 
