@@ -86,7 +86,7 @@ def test_a_plain_loop_with_a_high_price_makes_groups_zero_and_sleeping_ones_stay
     model = ResidualMLP(drop=0.1).double()
     names, held = list(model.state_dict()), {id(p) for p in model.parameters()}
     found = oc.adopt(model, torch.zeros(2, 2).double())
-    cost = oc.StageCost(found, PROBLEM.priced(1.0))
+    cost = oc.StageCost(found, PROBLEM.priced(0.5))
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)  # the user's own parameters
     price = oc.Price(cost, optimizer)
     model.train()
@@ -168,7 +168,7 @@ def test_the_trainer_of_transformers_trains_with_stage_costs_and_a_price(tmp_pat
     example = {"input_ids": data.ids[:2], "attention_mask": data.mask[:2]}
     found = oc.adopt(model, example)
     assert found.depth == 4
-    cost = oc.StageCost(found, oc.Problem.language(0.5).priced(3.0))
+    cost = oc.StageCost(found, oc.Problem.language(0.5).priced(1.0))
 
     class Trainer(transformers.Trainer):  # type: ignore[name-defined, misc]
         def compute_loss(self, model: nn.Module, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
