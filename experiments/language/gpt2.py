@@ -22,7 +22,7 @@ from node_oc.training import Plan, fit
 from node_oc.training.stage_cost import affordable_draws
 
 BLOCKS, WIDTH, HEADS = 6, 96, 4
-UPDATES = 1000
+UPDATES = 600
 OPTIONS = {"batch": 16, "learning_rate": 2e-3, "threads": 1, "checkpoint_seconds": 60.0}
 
 
