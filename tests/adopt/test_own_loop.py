@@ -113,6 +113,23 @@ def test_a_plain_loop_with_a_high_price_makes_groups_zero_and_sleeping_ones_stay
     assert torch.equal(small(x), model(x))
 
 
+def test_sleeping_branches_stay_zero_where_the_price_alone_would_not_keep_them_there() -> None:
+    found = system()
+    cost = oc.StageCost(found, PROBLEM.priced(1e-9))
+    optimizer = torch.optim.Adam(found.parameters(), lr=0.01)
+    price = oc.Price(cost, optimizer)
+    awake: tuple[int, ...] = (0, 1, 2, 3)
+    for step, batch in enumerate(batches(6)):
+        optimizer.zero_grad(set_to_none=False)  # so that the optimiser's momentum moves them
+        cost(batch).backward()
+        optimizer.step()
+        assert set(price.step()) == set(range(4)) - set(awake)
+        if step == 2:
+            norms = [torch.cat([p.detach().flatten() for p in found.group(k)]).norm() for k in range(4)]
+            awake = price.sleep(below=float(torch.stack(norms).median()) + 1e-9)
+            assert len(awake) == 2
+
+
 def test_without_a_price_the_same_loop_keeps_every_branch() -> None:
     found = system()
     cost, optimizer = oc.StageCost(found, PROBLEM), torch.optim.AdamW(found.parameters(), lr=0.01)
