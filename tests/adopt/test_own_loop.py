@@ -187,9 +187,14 @@ def test_the_trainer_of_transformers_trains_with_stage_costs_and_a_price(tmp_pat
     assert found.depth == 4
     cost = oc.StageCost(found, oc.Problem.language(0.5).priced(1.0))
 
+    losses: list[float] = []
+
     class Trainer(transformers.Trainer):  # type: ignore[name-defined, misc]
+        loss_is_scaled_for_ga = False  # a mean over the sequences of a batch
+
         def compute_loss(self, model: nn.Module, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
             loss = cost(inputs)
+            losses.append(float(loss.detach()))
             return (loss, {}) if return_outputs else loss
 
     class Priced(transformers.TrainerCallback):  # type: ignore[name-defined, misc]
@@ -206,12 +211,17 @@ def test_the_trainer_of_transformers_trains_with_stage_costs_and_a_price(tmp_pat
 
     arguments = transformers.TrainingArguments(
         output_dir=str(tmp_path), per_device_train_batch_size=16, max_steps=40, learning_rate=1e-2, report_to=[],
-        save_strategy="no", logging_strategy="no", disable_tqdm=True, use_cpu=True, lr_scheduler_type="constant",
+        gradient_accumulation_steps=2, save_strategy="no", logging_steps=1, disable_tqdm=True, use_cpu=True,
+        lr_scheduler_type="constant",
     )  # fmt: skip
     priced = Priced()
     trainer = Trainer(model=model, args=arguments, train_dataset=data, callbacks=[priced])
     before = float(trainer.compute_loss(model, next(iter(trainer.get_train_dataloader()))).detach())
+    losses.clear()
     trainer.train()
+    logged = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    pairs = torch.tensor(losses).view(40, 2).mean(1)
+    torch.testing.assert_close(torch.tensor([float(loss) for loss in logged]), pairs, rtol=1e-3, atol=1e-3)
     assert isinstance(cost.problem.draws, int)
     assert cost.objective is not None
     assert float(cost.objective.terminal.detach()) < 0.8 * before
