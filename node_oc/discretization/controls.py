@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,9 +55,13 @@ class Controls:
 
     @staticmethod
     def _alike(network: Network, run: tuple[int, ...]) -> list[tuple[int, ...]]:
-        """Neighbours with controls of the same shapes: the whole run, but for systems put together by hand."""
-        shapes = {k: tuple(p.shape for p in network.system.control(k)) for k in run}
-        return [tuple(part) for _, part in itertools.groupby(run, key=shapes.__getitem__)]
+        """Neighbours with controls of the same shapes and the group in the same places: of our systems, all."""
+
+        def shape(k: int) -> tuple[Any, ...]:
+            group = {id(p) for p in network.system.group(k)}
+            return tuple((p.shape, id(p) in group) for p in network.system.control(k))
+
+        return [tuple(part) for _, part in itertools.groupby(run, key=shape)]
 
     def _stack(self, members: list[nn.Parameter]) -> Role:
         stack = torch.stack([p.detach() for p in members])

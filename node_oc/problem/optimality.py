@@ -91,7 +91,8 @@ def optimality_ratios(network: Network, problem: Problem, batches: Iterable[tupl
     """||gradient of the smooth part of J in u_k|| / (lambda h_k) for every step, (N,).
 
     At a zero group a ratio of at most 1 is the first-order certificate that zero is optimal for the inner
-    weights that the step has (our derivation; scaling J by s changes neither side).
+    weights that the step has (our derivation; scaling J by s changes neither side). A step without a group, which
+    nothing makes zero, has the ratio inf.
 
     Args:
         network: any network, its sleeping steps included.
@@ -107,7 +108,9 @@ def optimality_ratios(network: Network, problem: Problem, batches: Iterable[tupl
                           do="Ask for the ratio at the price that put the steps to sleep.")  # fmt: skip
     network = network.untied()
     gradients = group_gradients(network, problem, batches)
-    norms = [torch.stack([g.norm() for g in group]).norm() for group in gradients]
-    if not norms:
+    if not gradients:
         return torch.zeros(0)
+    like = next(network.parameters(), torch.zeros(()))
+    norms = [torch.stack([g.norm() for g in group]).norm() if group else like.new_tensor(torch.inf)
+             for group in gradients]  # fmt: skip
     return torch.stack(norms) / (problem.group_price * torch.tensor(network.h).to(norms[0]))

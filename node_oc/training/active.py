@@ -99,7 +99,8 @@ def put_to_sleep(network: Network, problem: Problem, part: Part, average: dict[s
     """
     raw = {name: p.clone() for name, p in network.named_parameters()}
     slept = [k for k in range(network.depth) if k not in network.awake]
-    small = [k for k, norm in enumerate(group_norms(network).tolist()) if norm < SMALL]
+    norms = group_norms(network).tolist()
+    small = [k for k, norm in enumerate(norms) if norm < SMALL and network.system.group(k)]  # without a group: never
     _assign(network, average)
     _zero(network, small)
     ratios = optimality_ratios(network, problem, chunks(part, network)).tolist()

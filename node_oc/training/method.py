@@ -159,6 +159,7 @@ class Method:
                     "thresholds": [price * network.h[k] for k in ks],
                 }
                 for stacks, ks in self.controls.blocks
+                if stacks  # none where a branch has no group
             ]
         self.trained = self.controls.instead(params)
         grouped = {stack for block in blocks for stack in block["params"]}

@@ -118,8 +118,8 @@ class Price:
         Args:
             below: the norm.
         """
-        norms = group_norms(self.network)
-        self.network.set_awake(k for k in self.network.awake if norms[k] >= below)
+        norms, group = group_norms(self.network), self.network.system.group
+        self.network.set_awake(k for k in self.network.awake if norms[k] >= below or not group(k))
         for k in set(range(self.network.depth)) - set(self.network.awake):
             for p in self.network.system.group(k):
                 p.zero_()
