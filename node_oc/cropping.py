@@ -105,8 +105,17 @@ def first_steps(network: Network, depth: int) -> list[int]:
     A stage ends where a skip is no identity and none that settles. Later stages come first, as a plain network of few
     layers has them there: the first steps of the network alone would be the narrow ones far from the head.
     """
+    return _in_stages(network, awake_steps(network), depth)
+
+
+def spread_steps(network: Network, depth: int) -> list[int]:
+    """The same of all steps, asleep or zero as they may be: where a plain network of ``depth`` steps has its own."""
+    return _in_stages(network, range(network.depth), depth)
+
+
+def _in_stages(network: Network, steps: Sequence[int], depth: int) -> list[int]:
     stages: dict[int, list[int]] = {}
-    for k in awake_steps(network):
+    for k in steps:
         stages.setdefault(sum(not _within_stage(network, j) for j in range(k + 1)), []).append(k)
     return sorted(in_turns([stages[s] for s in sorted(stages, reverse=True)], depth))
 

@@ -25,6 +25,13 @@ from node_oc.config.sections import (
 )
 from node_oc.errors import ConfigError
 
+# Fields of the system that have no meaning for each kind.
+OF_OTHERS = {
+    "dense": ("channels", "image", "model", "arguments"),
+    "conv": ("width", "hidden", "lift", "head", "model", "arguments"),
+    "adopted": ("depth", "width", "hidden", "channels", "activation", "lift", "head", "step", "table", "row_norm"),
+}
+
 
 class Config(BaseModel):
     """The whole configuration; build it with `load`, `preset` or `replace` for errors that teach.
@@ -51,9 +58,11 @@ class Config(BaseModel):
     def _agree(self) -> Self:
         data, head, given = self.data, self.system.head, f"with data.source={self.data.source}"
         system, default = self.system, SystemSection()
-        other = ("width", "hidden", "lift", "head") if system.kind == "conv" else ("channels", "image")
+        other = OF_OTHERS[system.kind]
         unused = next((name for name in other if getattr(system, name) != getattr(default, name)), None)
         steps = system.kind == "conv" and len(system.channels) > 1 and system.table != "euler"
+        adopted, search = system.kind == "adopted", self.search
+        costs = [key for key in ("flops", "latency") if getattr(search, key) is not None]
         table, regression, held = data.source == "table", data.task == "regression", "data.val_fraction"
         files, rest = table or data.source == "idx", 1 - data.val_fraction - data.test_fraction
         rules = [  # (broken, key, got, expected, do)
@@ -77,6 +86,18 @@ class Config(BaseModel):
              "It has no meaning here: leave it out; where a built-in run sets it, start from one of this kind."),
             (system.kind == "conv" and table and not system.image, "system.image", f"none {given}",
              "channels, rows, columns", "Set system.image, or system.kind=dense for a table without pixels."),
+            (adopted and system.model is None, "system.model", "none with system.kind=adopted",
+             "torchvision:NAME, timm:NAME, hf:CLASS or package.module:function", "Set system.model."),
+            (adopted and not system.image, "system.image", "none with system.kind=adopted",
+             "the shape of one input", "Set system.image, [3, 32, 32] for a colour image, [64] for 64 features."),
+            (adopted and search.way == "grow", "search.way", "grow with system.kind=adopted", "cut",
+             "Set search.way=cut: nobody knows what a new branch of your model would be."),
+            (adopted and self.training.solver != "table", "training.solver",
+             f"{self.training.solver} with system.kind=adopted", "table",
+             "Leave it out: the branches of a model are no function of time."),
+            (len(costs) > 1, "search.latency", "a share, with search.flops", "one of the two", "Leave one out."),
+            (costs and search.way == "grow", f"search.{costs[0] if costs else ''}", "a share with search.way=grow",
+             "search.way=cut", "Cut a network to a cost; one that grows has no full network to have a share of."),
             (steps, "system.table", f"{system.table} with several stages", "euler",
              "Set system.table=euler, or one entry in system.channels."),
             (rest <= 0, held, f"{data.val_fraction} with data.test_fraction={data.test_fraction}",

@@ -38,7 +38,7 @@ def pairs_of(overrides: Overrides) -> Iterator[tuple[str, Any]]:
     if isinstance(overrides, Mapping):
         for name, value in overrides.items():
             # An empty unknown section falls through as a key, so that it is refused as one.
-            if isinstance(value, Mapping) and (value or name in SECTIONS):
+            if isinstance(value, Mapping) and (value or name in SECTIONS) and name not in KEYS:
                 yield from ((f"{name}.{key}", item) for key, item in value.items())
             else:
                 yield str(name), value
@@ -84,5 +84,9 @@ def nearest_key(bad: str) -> tuple[str, str]:
 
 
 def toml_value(value: object) -> str:
-    """A TOML value: JSON scalars and lists are TOML too, save for DEL, which TOML wants escaped."""
+    """A TOML value: JSON scalars are TOML too, save for DEL, which TOML wants escaped."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{toml_value(key)} = {toml_value(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(toml_value, value)) + "]"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

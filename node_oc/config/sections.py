@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 # The pattern also makes pydantic refuse lone surrogates, which no TOML file can hold.
 Text = Annotated[str, Field(pattern=r"^[^\x00]+$")]
@@ -15,6 +16,25 @@ Sizes = Annotated[
     tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(lambda got: tuple(got) if isinstance(got, list) else got)
 ]
 Overrides = Mapping[str, Any] | Sequence[str]
+
+
+def _for_toml(given: dict[str, Any]) -> dict[str, Any]:
+    """Keyword arguments that a TOML file can hold: no None, and nothing that JSON cannot hold either."""
+    try:
+        json.dumps(given, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"made of text, numbers, true, false, lists and tables: {error}") from error
+    if _has_none(given):
+        raise ValueError("without null: leave the argument out")
+    return given
+
+
+def _has_none(value: Any) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return value is None or any(map(_has_none, inner))
+
+
+Arguments = Annotated[dict[Text, Any], AfterValidator(_for_toml)]
 
 
 class Section(BaseModel):
@@ -46,12 +66,16 @@ class DataSection(Section):
 class SystemSection(Section):
     """The residual network: what is controlled, and how depth is stepped."""
 
-    kind: Literal["dense", "conv"] = Field(default="dense", description="what a residual step is made of")
-    depth: int = Field(default=20, ge=1, le=10000, description="residual steps N")
+    kind: Literal["dense", "conv", "adopted"] = Field(default="dense", description="what a residual step is made of")
+    model: Text | None = Field(default=None, description="name of the model, as of node-oc adopt, kind adopted")
+    arguments: Arguments = Field(default={}, description="keyword arguments of the model, kind adopted")
+    depth: int = Field(default=20, ge=1, le=10000, description="residual steps N; those of the model, kind adopted")
     width: int = Field(default=32, ge=1, description="state size D, numbers per sample, kind dense")
     hidden: int = Field(default=32, ge=1, description="hidden units of a branch, kind dense")
     channels: Sizes = Field(default=(8, 16, 32), min_length=1, description="channels of each stage, kind conv")
-    image: Sizes = Field(default=(), description="channels, rows, columns; empty for a grey square, kind conv")
+    image: Sizes = Field(
+        default=(),
+        description="channels, rows, columns; empty for a grey square, kind conv; shape of one input, kind adopted")
     activation: Literal["tanh", "relu", "gelu"] = Field(default="tanh", description="nonlinearity")
     lift: Literal["linear", "pad"] = Field(default="linear", description="how inputs become states")
     head: Literal["linear", "coordinates"] = Field(default="linear", description="how states are read out")
@@ -109,6 +133,11 @@ class SearchSection(Section):
     heal: bool = Field(default=True, description="train on after a crop")
     distil: bool = Field(default=False, description="heal towards the full network's outputs, not the labels")
     plain: bool = Field(default=True, description="train the plain neighbour")
+    flops: float | None = Field(
+        default=None, gt=0, lt=1, description="share of the full network's FLOPs that may be left, way cut")
+    latency: float | None = Field(
+        default=None, gt=0, lt=1, description="share of the full network's median latency that may be left, way cut")
+    latency_batch: int = Field(default=1, ge=1, description="batch size of that latency")
 
 
 class ExportSection(Section):

@@ -14,6 +14,7 @@ from node_oc.discretization.network import Network, evaluating
 from node_oc.problem.language import next_token_loss
 
 CHUNK = 4096
+VALUES = 2**22  # of the inputs in a chunk: large images come in smaller ones
 SEQUENCES = 32  # whose logits are held at a time
 
 
@@ -22,7 +23,9 @@ def outputs(network: torch.nn.Module, x: Tensor, chunk: int = CHUNK) -> Tensor:
     """Outputs (n, K) of many samples (n, D), in chunks, in evaluation mode, on the network's device."""
     anchor = next(network.parameters(), x)
     with evaluating(network):
-        return torch.cat([network(onto(part, anchor)) for part in x.split(chunk)])
+        return torch.cat(
+            [network(onto(part, anchor)) for part in x.split(max(32, min(chunk, VALUES // max(1, x[:1].numel()))))]
+        )
 
 
 def sample_losses(network: Network, part: Part, task: Task) -> NDArray[np.float64]:

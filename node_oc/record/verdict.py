@@ -9,6 +9,7 @@ from node_oc.data.split import Split
 from node_oc.diagnosis.loss import sample_losses
 from node_oc.discretization.network import Network
 from node_oc.errors import ShapeError
+from node_oc.record.afforded import afforded
 from node_oc.record.growth import grown, unlearned
 from node_oc.search import Found
 from node_oc.search.compared import layers
@@ -36,7 +37,9 @@ def verdict(
     n, depth = found.reference.depth, found.depth
     loss = {key: sample_losses(network, split.val, split.task) for key, network in networks.items()}
     worse = float(found.budget.paired(loss["cropped"], loss["full"]).mean())
-    if found.growth:
+    if found.afforded:
+        text = afforded(found)
+    elif found.growth:
         text = grown(found, found.growth, worse, split.task)
     elif found.network is found.reference and found.selected < n:
         text = (f"{found.selected} of {n} layers stay within the budget on the selecting half, but no shallower depth "

@@ -8,6 +8,7 @@ from dataclasses import replace
 from node_oc.diagnosis.certificate import certify
 from node_oc.diagnosis.loss import sample_losses
 from node_oc.discretization.network import Network
+from node_oc.search.afford import Afforded
 from node_oc.search.found import Candidate, Found, Growth, Priced
 from node_oc.search.protocol import Protocol
 
@@ -15,6 +16,7 @@ from node_oc.search.protocol import Protocol
 def conclude(
     protocol: Protocol, network: Network, source: Network, tried: Mapping[int, Candidate], selected: int | None,
     fresh: Callable[[int], Network] | None, *, priced: Sequence[Priced] = (), growth: Growth | None = None,
+    afforded: Afforded | None = None,
 ) -> Found:  # fmt: skip
     """Certify on the other half, choose, train a plain network of the depth chosen.
 
@@ -27,12 +29,13 @@ def conclude(
         fresh: makes an untrained network of a given depth; None leaves the plain neighbour out.
         priced: see :class:`Found`.
         growth: see :class:`Found`.
+        afforded: see :class:`Found`; ``selected`` is then what the cost allows, and is taken as it is.
     """
     within = None if selected is None else tried[selected]
     candidates = _certify(protocol, [tried[m] for m in sorted(tried)], within)
     certified = min((c.depth for c in candidates if c.certificate and c.certificate.holds), default=None)
     chosen = within
-    if protocol.search.certify:
+    if protocol.search.certify and afforded is None:
         chosen = None if certified is None else tried[certified]
     if chosen is None and growth is not None and not protocol.search.certify:
         chosen = nearest(tried)  # what it is measured against is not trained to the end
@@ -46,7 +49,7 @@ def conclude(
         network, protocol.budget, list(priced), source, candidates, depth,
         network if chosen is None else chosen.network,
         depth if within is None else within.depth, certified, plain,
-        len(protocol.selecting), len(certifying) if certifying else 0, growth,
+        len(protocol.selecting), len(certifying) if certifying else 0, growth, afforded,
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from node_oc.data.split import Split
 from node_oc.discretization.network import Network
 from node_oc.errors import ConfigError
 from node_oc.problem.ocp import Problem
+from node_oc.search.afford import CostBudget
 from node_oc.search.conclude import conclude
 from node_oc.search.found import Candidate, Found, Priced
 from node_oc.search.protocol import Protocol, smallest
@@ -70,18 +71,25 @@ class DepthSearch:
         """Train the network as the reference, in place, then search.
 
         Raises:
-            ConfigError: a neural ODE whose steps share one control.
+            ConfigError: steps that share their controls, or a budget of cost that no depth keeps.
         """
         self.protocol.check_own_controls(network)
+        cost = CostBudget.of(self.search, self.split.val.x[:64])
+        if cost is not None:
+            cost.check(network)  # before hours of training
         self.train_reference(network)
         self.protocol.judge_by(network)
         priced = self._raise_price()
         inside = [entry for entry in priced if entry.inside]
+        # Where a cost is to be kept, the deepest of those that keep it by themselves.
+        paid = [entry for entry in inside if cost is not None and cost.pays(entry.network, network)]
         # The shortest network inside the budget, the dearest of those: a warm start may wake steps again.
         source = min(reversed(inside), key=lambda entry: len(entry.sparse.awake)).network if inside else network
+        source = max(paid, key=lambda entry: len(entry.sparse.awake)).network if paid else source
         tried: dict[int, Candidate] = {}
-        selected = self._bisect(source, tried)
-        return conclude(self.protocol, network, source, tried, selected, self.fresh, priced=priced)
+        afforded = None if cost is None else cost.deepest(source, network)
+        selected = self._bisect(source, tried) if afforded is None else self._take(source, afforded.steps, tried)
+        return conclude(self.protocol, network, source, tried, selected, self.fresh, priced=priced, afforded=afforded)
 
     def train_reference(self, network: Network) -> None:
         """Train with stage costs and price 0."""
@@ -119,6 +127,12 @@ class DepthSearch:
         loss = float(self.protocol.losses(network).mean())
         excess = float(self.protocol.paired(network).mean())
         return Priced(sparse, network, loss, excess, excess <= self.protocol.budget.limit)
+
+    def _take(self, source: Network, steps: Sequence[int], tried: dict[int, Candidate]) -> int:
+        """The one candidate that a budget of cost leaves, healed."""
+        teacher = self.protocol.teacher(self.protocol.reference)
+        tried[len(steps)] = self.protocol.attempt(source, steps, f"heal-{len(steps)}", teacher)
+        return len(steps)
 
     def _bisect(self, source: Network, tried: dict[int, Candidate]) -> int | None:
         """The smallest M whose healed crop is within the budget, None if none is; fills ``tried``.

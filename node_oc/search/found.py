@@ -8,6 +8,7 @@ from node_oc.diagnosis.certificate import Certificate
 from node_oc.diagnosis.loss import Budget
 from node_oc.discretization.network import Network
 from node_oc.problem.waking import Look
+from node_oc.search.afford import Afforded
 from node_oc.training.active import Sparse
 
 
@@ -139,6 +140,8 @@ class Found:
         plain: a plain network of the depth found, trained for all epochs, or None.
         selecting, certifying: samples in the two halves of the validation data; 0 where nothing is certified.
         growth: how the network grew, or None where a deep one was cut.
+        afforded: what a budget of FLOPs or latency left, or None where there was none. The depth is then the largest
+            one that it pays for, within the budget of accuracy or not: see its candidate.
     """
 
     reference: Network
@@ -154,3 +157,4 @@ class Found:
     selecting: int
     certifying: int
     growth: Growth | None = None
+    afforded: Afforded | None = None

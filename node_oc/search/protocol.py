@@ -20,6 +20,7 @@ from node_oc.discretization.network import Network
 from node_oc.errors import ConfigError
 from node_oc.problem.ocp import Problem
 from node_oc.search.found import Candidate
+from node_oc.system import AdoptedSystem
 from node_oc.training.batches import derived_generator
 from node_oc.training.heal import HEALING, heal
 from node_oc.training.loop import Progress, make_fabric
@@ -61,6 +62,10 @@ class Protocol:
     @staticmethod
     def check_own_controls(network: Network) -> None:
         """Raise ConfigError where all steps share one control: then there is no layer to leave out."""
+        if isinstance(network.system, AdoptedSystem) and network.system.tied:
+            raise ConfigError("a search for the depth", got="branches that share parameters",
+                              expected="branches with parameters of their own",
+                              do="None of them can be left out alone: untie them in the model.")  # fmt: skip
         if network.system.tied:
             raise ConfigError("a search for the depth", got="steps that share their controls", expected="one a step",
                               do="Search on node_oc.discretize(network), or with node_oc.crop_horizon.")  # fmt: skip

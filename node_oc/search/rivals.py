@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -34,7 +34,10 @@ class Rivals(Sweeps):
         fresh: makes an untrained network of a given depth, in layers.
         depth: N, layers of the plain network that is cut; of the reference if None.
         folder: see :class:`Sweeps`.
+        deep: makes the plain network of N layers, where that does not start from scratch; with ``fresh`` if None.
     """
+
+    deep: Callable[[], Network] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -80,7 +83,9 @@ class Rivals(Sweeps):
         wanted = [m for m in sorted(set(depths)) if 0 <= m <= len(awake_steps(source))]
         return [self._healed(OURS, source, first_steps(source, m), f"{name}-{m}", teacher) for m in wanted]
 
-    def ours(self, network: Network, source: Network, work: Sequence[dict[str, Any]]) -> Rival:
+    def ours(
+        self, network: Network, source: Network, work: Sequence[dict[str, Any]], kept: Sequence[int] | None = None
+    ) -> Rival:  # fmt: skip
         """A finished search as a row beside its rivals.
 
         Args:
@@ -88,26 +93,28 @@ class Rivals(Sweeps):
             source: ``Found.source``.
             work: :func:`node_oc.training.checkpoint.training_work` of the search's folder; the plain neighbour in
                 it does not count. Empty where there was no folder: work and seconds are then nan.
+            kept: the steps of the source that the answer keeps; its first awake ones if None.
         """
         whole = training_updates(self.protocol.training, len(self.protocol.split.train))
         mine = [entry for entry in work if not entry["training"].startswith("plain")]
         self._ledger.spent |= {e["training"]: (e["layer_steps"] / whole, e["seconds"]) for e in mine}
         uncut = network.depth == self.protocol.reference.depth
-        steps = range(network.depth) if uncut else first_steps(source, network.depth)
+        steps = range(network.depth) if uncut else first_steps(source, network.depth) if kept is None else kept
         row = self._ledger.row(OURS, network, steps, [entry["training"] for entry in mine])
         return row if mine else replace(row, work=math.nan, seconds=math.nan)
 
-    def compare(self, ours: Rival, depths: Iterable[int]) -> Compared:
+    def compare(self, ours: Rival, depths: Iterable[int], cut: int | None = None) -> Compared:
         """Go every way.
 
         Args:
             ours: see :meth:`ours`.
             depths: of the plain networks, in layers.
+            cut: layers that both ways to drop blocks keep; if None the fewest inside the budget.
 
         Raises:
             ConfigError: no depths, or one outside 0..N.
         """
-        rows = [ours, self.sweep(depths), self.upwards(), self.drop_last(), self.block_influence(),
+        rows = [ours, self.sweep(depths), self.upwards(), self.drop_last(cut), self.block_influence(cut),
                 self.fresh_healed(ours.depth, ours.steps)]  # fmt: skip
         plain = [self._plain[m] for m in sorted(self._plain)]
         reference = self._ledger.row("reference", self.protocol.reference, None, ())
@@ -118,6 +125,9 @@ class Rivals(Sweeps):
             self.protocol.search.budget, len(self.protocol.selecting), self._plain[best] if ahead else None,
             self.protocol.search.certify,
         )  # fmt: skip
+
+    def _untrained(self, depth: int) -> Network:
+        return self.deep() if self.deep is not None and depth == self.layers else self.fresh(depth)
 
     @cached_property
     def _by_influence(self) -> list[int]:

@@ -58,7 +58,7 @@ class Sweeps:
         """
         self._check(depth)
         if depth not in self._plain:
-            network, name = self.fresh(depth), f"plain-{depth}"
+            network, name = self._untrained(depth), f"plain-{depth}"
             self._ledger.train(name, network, share=1.0)
             self._losses[depth] = self.protocol.losses(network)
             self._plain[depth] = self._ledger.row("plain", network, None, [name], self._losses[depth])
@@ -127,6 +127,9 @@ class Sweeps:
         high = self._first(tried)
         smallest(inside, max((m for m in tried if m < high), default=-1), high)
         return self._answer(UPWARDS, tried)
+
+    def _untrained(self, depth: int) -> Network:
+        return self.fresh(depth)
 
     def _check(self, depth: int, least: int = 0) -> None:
         if not least <= depth <= self.layers:

@@ -47,6 +47,15 @@ def load(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return _unpack(path, read_bytes(path))
 
 
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of any safetensors file, ours or not. Raises StoreError where it is missing or of another format."""
+    try:
+        return dict(_decode(read_bytes(path)))
+    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
+        do = "Write one with safetensors.torch.save_model: pickled files are not read."
+        raise store_error(path, f"no tensors that can be read ({error})", "a safetensors file", do) from error
+
+
 def save_model(stem: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
     """Writes an export: stem.safetensors as `save` does, then stem.json with its SHA-256 and meta for people.
 
