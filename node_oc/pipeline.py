@@ -10,7 +10,7 @@ import torch
 
 from node_oc import data, store
 from node_oc.config import Config
-from node_oc.cropping import deepen
+from node_oc.cropping import deepen, spread_steps
 from node_oc.data.split import Split
 from node_oc.diagnosis.loss import outputs
 from node_oc.discretization import TABLEAUS, DepthGrid, Network
@@ -22,7 +22,7 @@ from node_oc.problem.cost import SoftCrossEntropy, SquaredError
 from node_oc.problem.ocp import Problem
 from node_oc.record import make_comparison, make_record
 from node_oc.report import write_report
-from node_oc.search import DepthSearch, GrowthSearch, Protocol, Rivals
+from node_oc.search import CostBudget, DepthSearch, GrowthSearch, Protocol, Rivals
 from node_oc.system import make_system
 from node_oc.training.batches import derived_generator
 from node_oc.training.checkpoint import CHECKPOINT, read_weights, training_work
@@ -48,12 +48,18 @@ def load_split(config: Config) -> Split:
 
 
 def make_network(config: Config, split: Split, depth: int | None = None, name: str = "reference") -> Network:
-    """An untrained network of the configured kind; its weights depend on the seed, the name and the depth."""
+    """An untrained network of the configured kind; its weights depend on the seed, the name and the depth.
+
+    Of an adopted model the whole one, or the steps that a cut to ``depth`` would keep if all were awake.
+    """
     c = config.system
-    depth = c.depth if depth is None else depth
-    generator = derived_generator(config.training.seed, "weights", name, depth)
-    system = make_system(c, split.inputs, split.outputs, depth, generator)
-    return Network(system, DepthGrid.uniform(depth, c.step), TABLEAUS[c.table])
+    seeded = c.depth if depth is None else depth
+    generator = derived_generator(config.training.seed, "weights", name, seeded)
+    system = make_system(c, split.inputs, split.outputs, seeded, generator)
+    if c.kind != "adopted":
+        return Network(system, DepthGrid.uniform(seeded, c.step), TABLEAUS[c.table])
+    network = Network(system)
+    return network if depth is None or depth == network.depth else network.keep(spread_steps(network, depth))
 
 
 def _generator(config: Config, name: str) -> torch.Generator:
@@ -81,7 +87,8 @@ def run(
         overwrite: whether a directory that holds an earlier run may be replaced.
         only_fit: stop after the training with stage costs, without a search.
         progress: see :func:`node_oc.fit`.
-        start: a trained network that may be too shallow: it goes on growing where it pays, up to ``system.depth``.
+        start: a trained network that may be too shallow: it goes on growing where it pays, up to ``system.depth``. Of
+            an adopted model, with all its branches: the weights that training starts from.
 
     Returns:
         The record that ``report.json`` holds; a short one with ``only_fit``. Processes other than the first
@@ -92,7 +99,11 @@ def run(
     """
     fabric = make_fabric(config.training)
     split = load_split(config)
-    make_network(config, split)  # a configuration that does not fit the data fails before anything is written
+    network = make_network(config, split)  # what does not fit the data fails before anything is written
+    if config.system.kind == "adopted" and not only_fit:
+        Protocol.check_own_controls(network)
+    if (cost := CostBudget.of(config.search, split.val.x[:64])) is not None and not only_fit:
+        cost.check(network)
     _check_growth(config, split, only_fit, start)
     folder = Path(out)
     if fabric.is_global_zero:
@@ -114,7 +125,8 @@ def _check_growth(config: Config, split: Split, only_fit: bool, start: Network |
                           do="Leave it out, or cut without a price: search.way=cut.")  # fmt: skip
     if start is None:
         return
-    deepen(start, config.system.depth, _generator(config, START))
+    if config.system.kind != "adopted":
+        deepen(start, config.system.depth, _generator(config, START))
     try:
         got: Any = tuple(outputs(start, split.train.x[:2]).shape)
     except RuntimeError as error:
@@ -211,22 +223,33 @@ def compare(
                         progress, fabric)  # fmt: skip
     full = read_network(folder)
     protocol.judge_by(full)
-    deepest = config.system.depth
+    adopted = config.system.kind == "adopted"
+    deepest = full.depth if adopted else config.system.depth
+    begun = adopted and (folder / f"{START}.json").exists()
     rivals = Rivals(protocol, lambda depth: make_network(config, split, depth, "plain"), depth=deepest,
-                    folder=folder / COMPARE)  # fmt: skip
+                    folder=folder / COMPARE, deep=(lambda: _start(config, folder)) if begun else None)  # fmt: skip
     source = read_network(folder, "priced") if (folder / "priced.json").exists() else full
     report = store.read_json(folder / "report.json")
     work = training_work(folder / TRAININGS) + [entry for entry in report["work"] if entry["training"] == LOOKS]
-    ours = rivals.ours(read_network(folder, "cropped"), source, work)
+    kept = next((c.get("steps") for c in report["candidates"] if c["depth"] == report["depth"]["depth"]), None)
+    ours = rivals.ours(read_network(folder, "cropped"), source, work, kept)
     wanted = [m for m in PLAIN_DEPTHS if m < deepest] + [deepest] if depths is None else depths
-    compared = rivals.compare(ours, wanted)
+    of_cost = config.search.flops is not None or config.search.latency is not None
+    compared = rivals.compare(ours, wanted, ours.depth if of_cost else None)
     if not fabric.is_global_zero:
         return {}
-    record = make_comparison(about["name"], compared, protocol, report["candidates"])
+    record = make_comparison(about["name"], compared, protocol, report["candidates"], config)
     stem = folder / COMPARE if out is None else Path(out)
     store.write_json(f"{stem}.json", record)
     draw_rivals(record, f"{stem}.png")
     return record
+
+
+def _start(config: Config, folder: Path) -> Network:
+    network = load_model(folder / START).network
+    if config.system.kind == "adopted":
+        return network
+    return deepen(network, config.system.depth, _generator(config, START))
 
 
 def _go(config: Config, split: Split, folder: Path, fabric: Any, progress: Progress | None) -> Record:
@@ -240,7 +263,7 @@ def _go(config: Config, split: Split, folder: Path, fabric: Any, progress: Progr
     )  # fmt: skip
     network = make_network(config, split)
     if (folder / f"{START}.json").exists():
-        network = deepen(load_model(folder / START).network, config.system.depth, _generator(config, START))
+        network = _start(config, folder)
     if isinstance(search, DepthSearch) and about["only_fit"]:
         search.train_reference(network)
         if fabric.is_global_zero:

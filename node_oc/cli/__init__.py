@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from node_oc.cli.adopt import adopt
 from node_oc.cli.compare import compare
 from node_oc.cli.grow import grow
 from node_oc.cli.train import config, fit, resume, run
@@ -18,7 +19,7 @@ app = typer.Typer(
     "Start with: node-oc run spirals\n\nYour own table: node-oc run --data my.csv --target label",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
 )  # fmt: skip
-for _command in (run, fit, resume, grow, compare, diagnose, crop, export, predict, config):
+for _command in (run, fit, adopt, resume, grow, compare, diagnose, crop, export, predict, config):
     app.command()(_command)
 
 

@@ -22,6 +22,11 @@ Set = Annotated[
         help="Change a value of the configuration; may be repeated. `node-oc config` shows them all.",
     ),
 ]
+Own = Annotated[
+    str | None,
+    typer.Option("--model", metavar="MODULE:FUNCTION", show_default=False,
+                 help="Your function that makes the model, where the run adopted yours; its code is run."),
+]  # fmt: skip
 BudgetOption = Annotated[
     float | None, typer.Option(help="Accuracy that may be given up for depth; 0.005 is half a point.")
 ]

@@ -15,12 +15,14 @@ from node_oc.cli.options import (
     Name,
     Out,
     Overwrite,
+    Own,
     Run,
     Set,
     Target,
     TaskOption,
     Way,
 )
+from node_oc.cli.own import trust
 
 if TYPE_CHECKING:
     from node_oc.config import Config
@@ -29,9 +31,10 @@ if TYPE_CHECKING:
 def run(
     name: Name = None, data: Data = None, target: Target = None, task: TaskOption = None,
     search: Way = None, budget: BudgetOption = None, certify: Certify = False,
-    sets: Set = None, out: Out = None, overwrite: Overwrite = False,
+    sets: Set = None, out: Out = None, overwrite: Overwrite = False, model: Own = None,
 ) -> None:  # fmt: skip
     """Find the depth while training, or cut a deep network; certify, report and export."""
+    trust(model)
     extra = [f"search.way={search}"] if search is not None else []
     extra += ([f"search.budget={budget}"] if budget is not None else []) + (["search.certify=true"] if certify else [])
     config, title = _configure(name, data, target, task, [*extra, *(sets or [])])
@@ -40,20 +43,22 @@ def run(
 
 def fit(
     name: Name = None, data: Data = None, target: Target = None, task: TaskOption = None, sets: Set = None,
-    out: Out = None, overwrite: Overwrite = False,
+    out: Out = None, overwrite: Overwrite = False, model: Own = None,
 ) -> None:  # fmt: skip
     """Train the deep network with stage costs and stop there."""
+    trust(model)
     config, title = _configure(name, data, target, task, sets or [])
     _run(config, title, out, overwrite, only_fit=True)
 
 
-def resume(folder: Run) -> None:
+def resume(folder: Run, model: Own = None) -> None:
     """Continue an interrupted run.
 
     It ends with the same bits as an uninterrupted one.
     """
     from node_oc import pipeline
 
+    trust(model)
     with bars() as progress, interruptible(folder):
         record = pipeline.resume(folder, progress=progress)
     show(record, folder)

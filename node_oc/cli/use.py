@@ -13,7 +13,8 @@ from rich.table import Table
 
 from node_oc.cli.display import bars, console
 from node_oc.cli.hamiltonian import as_record, ask_hamiltonians, show_hamiltonians
-from node_oc.cli.options import Model, Overwrite, Run, Stem, Which
+from node_oc.cli.options import Model, Overwrite, Own, Run, Stem, Which
+from node_oc.cli.own import trust
 
 
 def diagnose(
@@ -21,6 +22,7 @@ def diagnose(
     part: Annotated[str, typer.Option(help="Samples to look at: train, val or test.")] = "test",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     hamiltonian: Annotated[bool, typer.Option("--hamiltonian", help="Costate and Hamiltonian of every layer.")] = False,
+    own: Own = None,
 ) -> None:  # fmt: skip
     """Every layer in numbers, and a verdict.
 
@@ -34,6 +36,7 @@ def diagnose(
     from node_oc.diagnosis import disagreement
     from node_oc.errors import ConfigError
 
+    trust(own)
     if part not in ("train", "val", "test"):
         raise ConfigError("--part", got=repr(part), expected="train, val or test", do="Correct the name.")
     config = pipeline.read_config(folder)
@@ -80,7 +83,7 @@ def crop(
         str | None, typer.Option(help="full, priced, cropped or plain; full with --depth, priced without.")
     ] = None,
     heal: Annotated[bool, typer.Option(help="Heal on the training data for a third of the epochs.")] = True,
-    out: Stem = None, overwrite: Overwrite = False,
+    out: Stem = None, overwrite: Overwrite = False, own: Own = None,
 ) -> None:  # fmt: skip
     """Cut a network at a depth, heal it, save it.
 
@@ -91,6 +94,7 @@ def crop(
     from node_oc.exporting import save_model
     from node_oc.inference import Model
 
+    trust(own)
     config = pipeline.read_config(folder)
     small = cut(pipeline.read_network(folder, which or ("priced" if depth is None else "full")), depth=depth)
     full = pipeline.read_network(folder, "full")
@@ -111,12 +115,13 @@ def export(
     model: Model, which: Which = "cropped",
     onnx: Annotated[bool, typer.Option(help="Write an ONNX file, checked against torch.")] = True,
     torch_export: Annotated[bool, typer.Option(help="Write a .pt2 file for torch.export.load.")] = True,
-    out: Stem = None, overwrite: Overwrite = False,
+    out: Stem = None, overwrite: Overwrite = False, own: Own = None,
 ) -> None:  # fmt: skip
     """Write ONNX and torch.export files."""
     from node_oc.exporting import export as write
     from node_oc.exporting import load_model
 
+    trust(own)
     stem = _stem(model, which)
     read = load_model(stem)
     target = out or stem
@@ -140,7 +145,7 @@ def predict(
     data: Annotated[Path, typer.Argument(help="A table (CSV, NPZ, Parquet) with the model's feature columns.")],
     which: Which = "cropped",
     out: Annotated[Path | None, typer.Option(help="CSV file to write; standard output by default.")] = None,
-    overwrite: Overwrite = False,
+    overwrite: Overwrite = False, own: Own = None,
 ) -> None:  # fmt: skip
     """Predict new rows of a table, as CSV.
 
@@ -152,6 +157,7 @@ def predict(
     from node_oc.data import read_features
     from node_oc.exporting import load_model
 
+    trust(own)
     if out:
         refuse_existing(out, overwrite)
     read = load_model(_stem(model, which))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -25,10 +25,12 @@ from node_oc.measuring import measure
 from node_oc.problem.cost import SoftCrossEntropy
 from node_oc.problem.ocp import Problem
 from node_oc.problem.waking import Look
+from node_oc.record.afforded import afforded
 from node_oc.record.compilation import compilation
 from node_oc.record.solver import solver, table_error
 from node_oc.record.verdict import effort, neighbour, verdict
 from node_oc.search import Candidate, Found, Growth
+from node_oc.system import AdoptedSystem
 from node_oc.training.batches import batches_per_epoch, training_updates
 from node_oc.training.objective import solver_of
 from node_oc.trajectory.rollout import rollout
@@ -36,6 +38,7 @@ from node_oc.trajectory.rollout import rollout
 GRID = 80  # points a side of a decision picture
 SHOWN = 300  # samples in scatter pictures
 TRACED = 120  # trajectories drawn
+SECONDS = 60.0  # for the latencies of adopted models at one batch size
 
 
 def make_record(
@@ -79,7 +82,7 @@ def make_record(
             "certified": found.certified_depth, "entry_accuracy": on_test.entry_accuracy,
             "entry_distance": on_train.turnpike.entry if on_train.turnpike else None,
         },
-        "models": _models(networks, split, losses),
+        "models": _models(networks, split, losses, config),
         "budget": {"budget": budget, "limit": found.budget.limit,
                    "ceiling": found.budget.ceiling, "confidence": config.search.confidence,
                    "selecting": found.selecting, "certifying": found.certifying},
@@ -102,6 +105,8 @@ def make_record(
         "compilation": compilation(work), "files": {},
         "solver": solver(work, batches_per_epoch(len(split.train), config.training.batch), apart,
                          config.system.table),
+        "branches": _branches(found),
+        "afforded": found.afforded and {**asdict(found.afforded), "sentence": afforded(found)},
         "growth": found.growth and _growth(found.growth, training_updates(config.training, len(split.train))),
     }  # fmt: skip
     if classify and split.outputs == 2 and isinstance(problem.stage, SoftCrossEntropy):
@@ -124,22 +129,56 @@ def interval(losses: NDArray[np.float64], task: str, confidence: float = 0.95) -
     return {"name": "loss", "value": mean, "low": max(0.0, mean - half), "high": mean + half}
 
 
-def _models(networks: dict[str, Network], split: Split, losses: dict[str, NDArray]) -> list[dict[str, Any]]:
+def costs_of(
+    networks: Mapping[str, Network], split: Split, config: Config, calls: int = 60
+) -> dict[str, dict[str, Any]]:
+    """Parameters, bytes, FLOPs, latencies and peak memory of networks on raw features, by name.
+
+    At batches of 1 and 256; of an adopted model, which may be large, the second batch is at most that of its training,
+    and each may take a minute.
+
+    Args:
+        networks: by name, measured in turns.
+        split: whose test samples they are called with.
+        config: of the run.
+        calls: timed calls of each.
+    """
+    adopted = config.system.kind == "adopted"
+    batches = (1, max(2, min(256, config.training.batch or 256)) if adopted else 256)
     raw = split.x_scale.undo(split.test.x[:256].double()).float()
-    measures = measure({key: Model.of(network, split) for key, network in networks.items()}, raw)
+    found = measure({key: Model.of(network, split) for key, network in networks.items()}, raw, batches, calls,
+                    SECONDS if adopted else math.inf)  # fmt: skip
+    return {
+        key: {"parameters": each.parameters, "bytes": each.bytes, "flops": each.flops,
+              "latency_ms": {str(b): asdict(latency) for b, latency in each.latency.items()},
+              "memory": {str(b): peak for b, peak in each.memory.items()}}
+        for key, each in found.items()
+    }  # fmt: skip
+
+
+def _models(
+    networks: dict[str, Network], split: Split, losses: dict[str, NDArray], config: Config
+) -> list[dict[str, Any]]:
+    costs = costs_of(networks, split, config)
     return [
-        {"name": key, "layers": network.depth, "parameters": measures[key].parameters, "bytes": measures[key].bytes,
-         "flops": measures[key].flops,
-         "latency_ms": {str(b): asdict(latency) for b, latency in measures[key].latency.items()},
-         "metric": interval(losses[key], split.task)}
+        {"name": key, "layers": network.depth, **costs[key], "metric": interval(losses[key], split.task)}
         for key, network in networks.items()
     ]  # fmt: skip
+
+
+def _branches(found: Found) -> list[dict[str, Any]] | None:
+    """The branches of an adopted model, and which of them are left."""
+    full, cut = found.reference.system, found.network.system
+    if not isinstance(full, AdoptedSystem) or not isinstance(cut, AdoptedSystem):
+        return None
+    return [{"module": b.module, "skip": b.skip, "kept": b.k in cut.steps} for b in full.branches]
 
 
 def _candidate(candidate: Candidate, split: Split) -> dict[str, Any]:
     certificate = candidate.certificate
     return {
-        "depth": candidate.depth, "raw": candidate.raw, "excess": candidate.excess, "inside": candidate.inside,
+        "depth": candidate.depth, "steps": list(candidate.steps),
+        "raw": candidate.raw, "excess": candidate.excess, "inside": candidate.inside,
         "test": interval(sample_losses(candidate.network, split.test, split.task), split.task),
         "certificate": certificate and {**asdict(certificate), "holds": certificate.holds},
     }  # fmt: skip

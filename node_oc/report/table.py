@@ -74,7 +74,8 @@ def columns(record: Record) -> list[tuple[str, str]]:
     models = record["models"]
     name = models[0]["metric"]["name"] if models else "metric"
     batches = [(f"latency, batch {batch}", "ms, p50 / p95") for batch in _batches(models)]
-    return [("network", ""), ("layers", ""), ("parameters", ""), ("FLOPs", ""), *batches,
+    memory = [(f"peak memory, batch {batch}", "MiB") for batch in _largest(models)]
+    return [("network", ""), ("layers", ""), ("parameters", ""), ("FLOPs", ""), *batches, *memory,
             (f"test {name}", "95 % interval")]  # fmt: skip
 
 
@@ -89,6 +90,9 @@ def rows(record: Record) -> list[list[Cell]]:
         for batch in _batches(record["models"]):
             both = (model["latency_ms"] or {}).get(batch) or {"p50": None, "p95": None}
             row.append(Cell((both["p50"], both["p95"]), f"{number(both['p50'], 3)} / {number(both['p95'], 3)}"))
+        for batch in _largest(record["models"]):
+            used = (model.get("memory") or {}).get(batch)
+            row.append(Cell((used,), number(used and used / 2**20, 3)))
         out.append([*row, Cell((entry["value"], entry["low"], entry["high"]), metric(entry))])
     return out
 
@@ -96,7 +100,8 @@ def rows(record: Record) -> list[list[Cell]]:
 def table(record: Record) -> Table:
     """The networks side by side, for a terminal of 80 columns: latency at batch 1 only."""
     heads = columns(record)
-    shown = [i for i, (heading, _) in enumerate(heads) if not heading.startswith("latency") or heading.endswith(" 1")]
+    shown = [i for i, (heading, _) in enumerate(heads) if not heading.startswith(("latency", "peak"))
+             or heading.endswith("latency, batch 1")]  # fmt: skip
     out = Table(title=Text(str(record["name"])), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False,
                 padding=(0, 1, 0, 0))  # fmt: skip
     for i in shown:
@@ -105,6 +110,11 @@ def table(record: Record) -> Table:
     for row in rows(record):
         out.add_row(*(Text(row[i].text.replace(" (", "\n(")) for i in shown))
     return out
+
+
+def _largest(models: list[Any]) -> list[str]:
+    """The largest batch size whose memory is known, or none."""
+    return sorted({batch for model in models for batch in model.get("memory") or {}}, key=int)[-1:]
 
 
 def _batches(models: list[Any]) -> list[str]:

@@ -64,6 +64,12 @@ def answers(record: Record) -> list[tuple[str, str]]:
            ("Entry", f"{entry}."), ("Decay", record["decay"]["sentence"]),
            ("Counting bound", record["counting"]["sentence"]),
            ("Dissipativity", record["dissipation"]["sentence"])]  # fmt: skip
+    if branches := record.get("branches"):
+        names = {kept: [b["module"] for b in branches if b["kept"] is kept] for kept in (True, False)}
+        told = [f"{word}: {', '.join(names[kept]) or 'none'}" for kept, word in ((True, "kept"), (False, "cut"))]
+        out.insert(1, ("Branches", f"{'; '.join(told)}."))
+    if afforded := record.get("afforded"):
+        out.insert(1, ("Cost", afforded["sentence"]))
     if growth := record.get("growth"):
         out.insert(1, ("Reference", f"the deepest network that growth tried, {layers(depth['N'])}, with the averaged "
                        f"weights that it had then; there was room for {growth['limit']}."))  # fmt: skip
@@ -103,6 +109,10 @@ def captions(record: Record) -> dict[str, str]:
         "growth": "Two networks side by side: where the shallow one loses more than the budget, the deep one goes on "
         "and more layers wake; where it does not, growth is over, fewer layers are asked, and the answer is refitted.",
     }
+    if record.get("afforded"):
+        told["price_curve"] = ("The candidate is the deepest network that the budget of cost pays for, healed (filled "
+                               "diamond); whether it lies on the good side of the dashed line of accuracy is another "
+                               "question.")  # fmt: skip
     if record.get("growth"):
         told = {name: _of_growth(words) for name, words in told.items()}
     return told

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +16,9 @@ from node_oc.system.adopt.adopted import AdoptedSystem, adopt
 
 ZOOS = {"torchvision": "torchvision.models", "timm": "timm", "hf": "transformers"}
 OWN: dict[str, Callable[..., nn.Module]] = {}
+TRUSTED: set[str] = set()
+REMEMBERED = 4
+FOUND: dict[Any, AdoptedSystem] = {}  # by source, and by what is registered under its name
 
 
 def register_model(name: str, make: Callable[..., nn.Module]) -> None:
@@ -31,6 +36,15 @@ def register_model(name: str, make: Callable[..., nn.Module]) -> None:
     OWN[name] = make
 
 
+def trust_model(name: str) -> None:
+    """Let files name this ``package.module:function``: its code is run. For names that a person has typed.
+
+    Args:
+        name: as of :func:`make_model`; other kinds of names need no trust.
+    """
+    TRUSTED.add(name)
+
+
 def make_model(name: str, arguments: Mapping[str, Any] | None = None) -> nn.Module:
     """A model with random weights; nothing is downloaded.
 
@@ -42,26 +56,27 @@ def make_model(name: str, arguments: Mapping[str, Any] | None = None) -> nn.Modu
     Raises:
         ConfigError: a name of another form, a package that is not installed, a model that it does not have.
     """
-    if name in OWN:
-        return OWN[name](**(arguments or {}))
     zoo, _, model = name.partition(":")
-    if not model:
+    if not model and name not in OWN:
         raise ConfigError("model", got=repr(name),
                           expected=f"torchvision:NAME, timm:NAME, hf:CLASS, module:function, or {sorted(OWN)}",
                           do="For your own model write package.module:make_model.")  # fmt: skip
     try:
-        package = importlib.import_module(ZOOS.get(zoo, zoo))
-    except ImportError as error:
+        package: Any = None if name in OWN else importlib.import_module(ZOOS.get(zoo, zoo))
+    except (ImportError, ValueError, RuntimeError) as error:
         raise ConfigError(f"model {name!r}", got=f"{error}", expected=f"an importable {ZOOS.get(zoo, zoo)}",
-                          do="Install it, or correct the name.") from error  # fmt: skip
+                          do="Install it, in the version for this torch, or correct the name.") from error  # fmt: skip
     given = dict(arguments or {})
     try:
-        if zoo == "torchvision":
-            return package.get_model(model, weights=None, **given)
-        if zoo == "timm":
-            return package.create_model(model, pretrained=False, **given)
-        maker = getattr(package, model)
-        made = maker(maker.config_class(**given)) if zoo == "hf" else maker(**given)
+        if name in OWN:
+            made = OWN[name](**given)
+        elif zoo == "torchvision":
+            made = package.get_model(model, weights=None, **given)
+        elif zoo == "timm":
+            made = package.create_model(model, pretrained=False, **given)
+        else:
+            maker = getattr(package, model)
+            made = maker(maker.config_class(**given)) if zoo == "hf" else maker(**given)
     except (AttributeError, ValueError, TypeError, RuntimeError) as error:
         raise ConfigError(f"model {name!r}", got=f"{type(error).__name__}: {error}",
                           expected="a model of that package, with arguments that it takes",
@@ -111,14 +126,44 @@ def adopted_from(
         StoreError: code of yours, and no ``made``.
         ConfigError: as :func:`make_model`.
     """
-    if made is None:
-        if model not in OWN and model.partition(":")[0] not in ZOOS:
-            raise StoreError(f"model {model!r}", got="the name of a function in a file", expected="the model itself",
-                             do="Files run no code: load_system(stem, model=..), or register_model.")  # fmt: skip
-        made = make_model(model, arguments).eval()
+    if made is None and model not in OWN and model not in TRUSTED and model.partition(":")[0] not in ZOOS:
+        raise StoreError(f"model {model!r}", got="the name of a function in a file", expected="the model itself",
+                         do=f"Files run no code. Where you trust that function: --model {model}; in Python: "
+                         "load_system(stem, model=..), or register_model.")  # fmt: skip
     source = source_of(model, inputs, arguments, branches, output)
-    system = adopt(made, example_of(inputs), branches=branches, output=output, source=source)
+    if made is None:
+        system = _again(source)
+    else:
+        system = adopt(made, example_of(inputs), branches=branches, output=output, source=source)
     return system if steps is None or len(steps) == system.depth else system.subsystem(steps)
+
+
+def _again(source: dict[str, Any]) -> AdoptedSystem:
+    """The model made and adopted. What was found is remembered: to find it takes seconds."""
+    made = make_model(source["model"], source["arguments"]).eval()
+    key = json.dumps(source), OWN.get(source["model"])
+    if key not in FOUND:
+        if len(FOUND) == REMEMBERED:
+            FOUND.pop(next(iter(FOUND)))
+        example = example_of(source["inputs"])
+        _check_takes(made, example, source)
+        FOUND[key] = adopt(copy.deepcopy(made), example, branches=source["branches"], output=source["output"],
+                           source=source)  # fmt: skip
+    system = copy.deepcopy(FOUND[key])
+    system.load_state_dict(made.state_dict())
+    return system
+
+
+@torch.no_grad()
+def _check_takes(made: nn.Module, example: Any, source: Mapping[str, Any]) -> None:
+    """Raise ConfigError where the model cannot be called with the input: torch.export would say so at great length."""
+    try:
+        made(**example) if isinstance(example, Mapping) else made(example)
+    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+        first = next(iter(str(error).splitlines()), "")
+        raise ConfigError(f"input {source['inputs']} of {source['model']}", got=f"{type(error).__name__}: {first}",
+                          expected="a shape, the batch first, that the model takes with its arguments",
+                          do="Correct --input (system.image) or --arg (system.arguments).") from error  # fmt: skip
 
 
 def example_of(inputs: Any) -> Tensor | dict[str, Tensor]:
