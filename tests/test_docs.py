@@ -85,7 +85,8 @@ def allowed(key: str) -> str:
         bounds = ", ".join(f"{sign} {kind[limit]:.15g}" for sign, limit in signs if limit in kind)
         words = kind.get("enum", [kind["const"]] if "const" in kind else [])
         of = {"string": "text", "integer": "integers ≥ 1"}[kind.get("items", {}).get("type", "string")]
-        nature = {"string": "text", "array": f"list of {of}", "boolean": "true, false", "integer": "integer"}
+        nature = {"string": "text", "array": f"list of {of}", "boolean": "true, false", "integer": "integer",
+                  "object": "table"}  # fmt: skip
         told.append(", ".join(words) or f"{nature.get(kind['type'], kind['type'])} {bounds}".strip())
     return " or ".join(one for one in told if one != "null")
 

@@ -15,12 +15,16 @@ from node_oc.cli.own import is_own, trust
 if TYPE_CHECKING:
     from node_oc.config import Config
 
+WHOLE = ("int64", "int32")
+
 
 def adopt(
     source: Annotated[
         str, typer.Argument(help="torchvision:NAME, timm:NAME, hf:CLASS, or package.module:function of your own.")
     ],
-    shape: Annotated[str | None, typer.Option("--input", help="Shape of one input, as in 3,32,32.")] = None,
+    shape: Annotated[
+        str | None, typer.Option("--input", help="Shape of one input, as in 3,32,32; 16,int64 for 16 tokens.")
+    ] = None,
     arg: Annotated[
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="An argument of the model, as num_classes=10; may be repeated."),
@@ -40,12 +44,15 @@ def adopt(
 
     Its branches are found in the graph that torch.export makes of it; --dry-run lists them.
     """
+    from node_oc.errors import ConfigError
+
     trust(source)
     given = {"data.target": target, "data.task": task, "search.budget": budget, "search.flops": flops,
              "search.latency": latency, "search.certify": True if certify else None}  # fmt: skip
+    sizes, kind = _shape(shape)
     overrides: dict[str, Any] = {
         "system.kind": "adopted", "system.model": source, "system.arguments": _arguments(arg or []),
-        "system.image": _shape(shape), "search.way": "cut", **{k: v for k, v in given.items() if v is not None},
+        "system.image": sizes, "search.way": "cut", **{k: v for k, v in given.items() if v is not None},
     }  # fmt: skip
     if data is not None:
         path = Path(data).absolute()
@@ -53,8 +60,11 @@ def adopt(
     config = _configured(overrides, sets or [])
     known = data is not None or any(change.partition("=")[0].strip() == "data.source" for change in sets or [])
     if dry_run:
-        list_branches(config, known, weights)
+        list_branches(config, known, weights, kind)
     else:
+        if kind:
+            raise ConfigError("--input", got=f"whole numbers, {kind}", expected="an image or features, to train on",
+                              do="List what was found with --dry-run; train a language model from Python.")  # fmt: skip
         _train(config, known, weights, out or Path("runs") / source.rpartition(":")[2], overwrite)
 
 
@@ -67,16 +77,17 @@ def _configured(overrides: dict[str, Any], sets: list[str]) -> Config:
     return config if path is None else config.replace({"data.path": str(Path(path).absolute())})
 
 
-def _shape(given: str | None) -> list[int]:
-    """ "3,32,32" as numbers."""
+def _shape(given: str | None) -> tuple[list[int], str]:
+    """ "3,32,32" as numbers, and the type where that is whole numbers: "16,int64" for 16 tokens."""
     from node_oc.errors import ConfigError
 
     words = [word.strip() for word in (given or "").split(",")]
+    kind = words.pop() if words[-1] in WHOLE and len(words) > 1 else ""
     if not all(word.isdecimal() and int(word) > 0 for word in words):
         raise ConfigError("--input", got=repr(given) if given else "nothing",
                           expected="the shape of one input, as in 3,32,32 for a colour image or 64 for 64 features",
                           do="Give it, without the batch.")  # fmt: skip
-    return [int(word) for word in words]
+    return [int(word) for word in words], kind
 
 
 def _arguments(given: list[str]) -> dict[str, Any]:

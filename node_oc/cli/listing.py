@@ -12,8 +12,15 @@ if TYPE_CHECKING:
     from node_oc.discretization import Network
 
 
-def list_branches(config: Config, known: bool, weights: Path | None) -> None:
-    """What adopting found, as a table, and what would be trained."""
+def list_branches(config: Config, known: bool, weights: Path | None, kind: str = "") -> None:
+    """What adopting found, as a table, and what would be trained.
+
+    Args:
+        config: of kind adopted.
+        known: whether its data are meant, so that the model is checked against them.
+        weights: a file to take the model's weights from.
+        kind: type of the input where that is whole numbers.
+    """
     import torch
     from rich import box
     from rich.table import Table
@@ -29,11 +36,13 @@ def list_branches(config: Config, known: bool, weights: Path | None) -> None:
     if known:
         network = pipeline.make_network(config, pipeline.load_split(config))
     else:
-        network = Network(adopted_from(**source_of(str(c.model), [2, *c.image], c.arguments)))
+        network = Network(
+            adopted_from(**source_of(str(c.model), [2, *c.image, *([kind] if kind else [])], c.arguments))
+        )
     if weights is not None:
         with_weights(network, weights)
     system = cast(AdoptedSystem, network.system)
-    x = torch.zeros(1, *c.image)
+    x = torch.zeros(1, *c.image, dtype=getattr(torch, kind or "float32"))
     flops, whole = branch_flops(system, x), count_flops(network, x)
     sizes = {name: p.numel() for name, p in system.named_parameters(remove_duplicate=False)}
     sizes = {name.removeprefix("model."): size for name, size in sizes.items()}
@@ -53,7 +62,7 @@ def list_branches(config: Config, known: bool, weights: Path | None) -> None:
     table.add_row("", "the model", "", number(total), number(whole), "")
     console.print(table)
     print("FLOPs of one input. Group: the parameters whose zero makes a branch zero, and what a price acts on.")
-    print(_plan(config, system))
+    print("A language model is trained from Python: docs/language.md." if kind else _plan(config, system))
 
 
 def _plan(config: Config, system: Any) -> str:

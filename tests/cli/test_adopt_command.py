@@ -36,6 +36,15 @@ class Net(nn.Module):
         for k in range(self.depth):
             x = x + self.blocks[k % len(self.blocks)](torch.tanh(x))
         return self.head(x)
+
+class Tokens(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lift, self.block, self.head = nn.Embedding(7, 5), nn.Linear(5, 5), nn.Linear(5, 7)
+
+    def forward(self, ids):
+        x = self.lift(ids)
+        return self.head(x + self.block(x))
 '''
 MODEL = "own_nets:Net"
 FAST = [f"--set={setting}" for setting in (
@@ -115,6 +124,13 @@ def test_a_dry_run_lists_what_was_found_and_writes_nothing(
     assert "50 % of its FLOPs" in out
     assert "60 epochs" in out
     assert sorted(p.name for p in place.iterdir() if p.name != "__pycache__") == before
+
+
+def test_a_model_of_tokens_is_listed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    code, out, err = call(capsys, monkeypatch, "adopt", "own_nets:Tokens", "--input", "4,int64", "--dry-run")
+    assert (code, err) == (0, "")
+    assert ["0", "block", "identity", "30", str(4 * 50), "own,", "30"] in [line.split() for line in out.splitlines()]
+    assert "trained from Python" in out
 
 
 def test_shared_parameters_are_listed_and_refused(
@@ -238,6 +254,7 @@ def test_weights_are_what_training_starts_from_and_what_rivals_cut(
     [
         ([], ["--input", "got nothing", "3,32,32"]),
         (["--input", "3x32"], ["--input", "'3x32'"]),
+        (["--input", "6,int64", "--set", "data.source=digits"], ["--input", "int64", "--dry-run"]),
         ([*SHAPE, "--arg", "classes"], ["--arg", "KEY=VALUE"]),
         ([*SHAPE, "--arg", "width=3", "--dry-run"], ["width", "arguments that it takes"]),
         (["--input", "5", "--dry-run"], ["input [2, 5]", "shapes cannot be multiplied", "--input"]),

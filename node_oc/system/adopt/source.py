@@ -88,7 +88,7 @@ def make_model(name: str, arguments: Mapping[str, Any] | None = None) -> nn.Modu
 
 
 def source_of(
-    name: str, inputs: Mapping[str, Any] | Sequence[int], arguments: Mapping[str, Any] | None = None,
+    name: str, inputs: Mapping[str, Any] | Sequence[int | str], arguments: Mapping[str, Any] | None = None,
     branches: Sequence[str] = (), output: str | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """A JSON-able description from which :func:`adopted_from` adopts the model again.
