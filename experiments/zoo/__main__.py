@@ -85,7 +85,8 @@ def row(entry: Entry, result: Result) -> str:
         return f"| {entry.name} | {n.get('branches', '')} | WRONG: {'; '.join(result.wrong)} |" + " |" * 8
     training = "to the bit" if n["training mode to the bit"] else f"{n['training mode']:.0e}"
     cells = (entry.name, n["branches"], entry.why, "to the bit", training, f"{n['readouts']:.0e}",
-             f"{n['passes']:.2f}", "to the bit", f"{n['ONNX']:.0e}", f"{n['adopting']:.1f}", f"{n['seconds']:.0f}")  # fmt: skip
+             f"{n['passes']:.2f}", "to the bit", f"{n['ONNX']:.0e}", f"{n['adopting']:.1f}",
+             f"{n['seconds']:.0f}")  # fmt: skip
     return "| " + " | ".join(map(str, cells)) + " |"
 
 

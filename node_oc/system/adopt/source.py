@@ -77,10 +77,11 @@ def make_model(name: str, arguments: Mapping[str, Any] | None = None) -> nn.Modu
         else:
             maker = getattr(package, model)
             made = maker(maker.config_class(**given)) if zoo == "hf" else maker(**given)
-    except (AttributeError, ValueError, TypeError, RuntimeError) as error:
+    except (AttributeError, ImportError, ValueError, TypeError, RuntimeError) as error:
         raise ConfigError(f"model {name!r}", got=f"{type(error).__name__}: {error}",
                           expected="a model of that package, with arguments that it takes",
-                          do="Correct the name or the arguments.") from error  # fmt: skip
+                          do="Correct the name or the arguments, or install what it needs, for this torch.",
+                          ) from error  # fmt: skip
     if not isinstance(made, nn.Module):
         raise ConfigError(f"model {name!r}", got=f"a {type(made).__name__}", expected="an nn.Module",
                           do="Name a function that returns a model.")  # fmt: skip
