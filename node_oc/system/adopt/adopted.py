@@ -9,83 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
-from torch.utils.checkpoint import checkpoint
 
-from node_oc.errors import AdoptError, ConfigError, ShapeError
+from node_oc.errors import ConfigError, ShapeError
+from node_oc.system.adopt.chunks import in_chunks
+from node_oc.system.adopt.inputs import in_order, leaves_of, repeated
 from node_oc.system.adopt.piece import Piece
-from node_oc.system.adopt.plan import Branch, Plan, make_plan
-from node_oc.system.adopt.weights import Weights
+from node_oc.system.adopt.plan import Branch, Plan
+from node_oc.system.adopt.weights import Weights, row_norms, scale_rows_, with_prefix, without_prefix
 from node_oc.system.base import System
 
 MEMORY = 2**28  # bytes of the states that go through a tail or a head at a time
-
-
-def adopt(
-    model: nn.Module,
-    example_input: Tensor | tuple[Any, ...] | Mapping[str, Any],
-    *,
-    branches: Collection[str] = (),
-    output: str | None = None,
-    source: Mapping[str, Any] | None = None,
-) -> AdoptedSystem:
-    """See a PyTorch model with residual additions as a system: lift, branches, skips, head.
-
-    The additions are found in the graph that ``torch.export`` makes of the model: those on the trunk, through which
-    every path from the input to the output goes. What stands on the trunk between two of them belongs to the skip of
-    the second (theory: "The trunk"). The model stays yours: the system has its very parameters under their names, and
-    ``system(x)`` is what the model returns.
-
-    Args:
-        model: any model that ``torch.export`` can trace in both of its modes, with a free batch size. It is not
-            changed.
-        example_input: a tensor, a tuple of arguments, or a dict of keyword arguments; the batch comes first. Only
-            shapes and dtypes matter.
-        branches: paths of the modules that are branches, as "blocks.0.mlp", where the graph does not show them.
-        output: which of the model's outputs is the readout; its only tensor, or "logits", by default.
-        source: how to make the model again, see :func:`node_oc.make_model`: without it a file cannot describe it.
-
-    Raises:
-        AdoptError: the model cannot be traced, has no residual additions, or one that is not understood; the message
-            names it.
-    """
-    _check_model(model, branches)
-    args, kwargs = _arguments(example_input)
-    places = {p.device for p in [*model.parameters(), *model.buffers()]}
-    given = {v.device for v in pytree.tree_leaves((args, kwargs)) if isinstance(v, Tensor)}
-    if len(places | given) > 1:
-        raise AdoptError("example input", got=f"on {sorted(map(str, given))}, the model on {sorted(map(str, places))}",
-                         expected="one device", do="Move it: example.to(device).")  # fmt: skip
-    args, kwargs = pytree.tree_map(_at_least_two, (args, kwargs))
-    plan, constants = make_plan(model, args, kwargs, branches, output)
-    main = pytree.tree_leaves((args, kwargs))[plan.main]
-    return AdoptedSystem(plan, Weights.of(model, constants), range(len(plan.branches)), whole=True,
-                         example=(tuple(main.shape[1:]), main.dtype), source=source)  # fmt: skip
-
-
-def _check_model(model: nn.Module, branches: Collection[str]) -> None:
-    if not isinstance(model, nn.Module):
-        raise AdoptError("model", got=f"a {type(model).__name__}", expected="an nn.Module",
-                         do="Make it first, as with node_oc.make_model('torchvision:resnet18').")  # fmt: skip
-    modules = dict(model.named_modules(remove_duplicate=False))
-    if quantised := [name for name, m in modules.items() if ".quantized." in f"{type(m).__module__}."]:
-        raise AdoptError(f"module {quantised[0]!r}", got="a quantised one", expected="parameters with gradients",
-                         do="Adopt the model before it is quantised; quantise what is left of it.")  # fmt: skip
-    if unknown := [name for name in branches if name not in modules]:
-        raise AdoptError(f"branches={list(branches)}", got=f"no module {unknown[0]!r} in the model",
-                         expected="paths as of model.named_modules()", do="Correct the name.")  # fmt: skip
-
-
-def _arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    if isinstance(example, Mapping):
-        return (), dict(example)
-    return (tuple(example), {}) if isinstance(example, (tuple, list)) else ((example,), {})
-
-
-def _at_least_two(value: Any) -> Any:
-    """A batch of one says nothing about which dimension is the batch."""
-    if isinstance(value, Tensor) and value.dim() and value.shape[0] == 1:
-        return torch.cat([value, value])
-    return value
 
 
 class AdoptedSystem(System):
@@ -121,8 +54,8 @@ class AdoptedSystem(System):
         self._norms: dict[str, Tensor] = {}
         # The model is a child, so that a child of its own called "head" is not in the way of ours; files have its
         # names.
-        self.register_state_dict_post_hook(_without_prefix)
-        self.register_load_state_dict_pre_hook(_with_prefix)
+        self.register_state_dict_post_hook(without_prefix)
+        self.register_load_state_dict_pre_hook(with_prefix)
 
     # what it is
 
@@ -191,7 +124,7 @@ class AdoptedSystem(System):
         """What the model returns; of a cut one, the same with the branches that are left."""
         if self.whole:
             return self.model(*args, **kwargs)
-        kwargs = self._in_order(kwargs)
+        kwargs = in_order(kwargs, self.plan.in_spec)
         _, spec = pytree.tree_flatten((args, kwargs))
         if spec != self.plan.in_spec:
             raise ShapeError("arguments", got=spec, expected=self.plan.in_spec,
@@ -267,17 +200,15 @@ class AdoptedSystem(System):
     def hold_(self) -> None:
         """Keep the norms of the rows of inner matrices, and of gains, at what they are: scale is not for sale."""
         if not self._norms:
-            self._norms = {
-                name: _norms(p) for b in self.branches for name in b.parameters
-                if name not in b.group and ((p := self._weights[0].parameter(name)).dim() > 1 or name in b.gains)
-            }  # fmt: skip
+            self._norms = {name: row_norms(p) for b in self.branches for name, p in self._scales(b).items()}
 
-    @torch.no_grad()
+    def _scales(self, b: Branch) -> dict[str, nn.Parameter]:
+        inner = {name: self._weights[0].parameter(name) for name in b.parameters if name not in b.group}
+        return {name: p for name, p in inner.items() if p.dim() > 1 or name in b.gains}
+
     def constrain_(self) -> None:
         for name, norms in self._norms.items():
-            p = self._weights[0].parameter(name)
-            now = _norms(p)
-            p.mul_(torch.where(now > 0, norms / now.clamp_min(1e-12), 1.0))
+            scale_rows_(self._weights[0].parameter(name), norms)
 
     def release_(self) -> None:
         self._norms = {}
@@ -326,11 +257,7 @@ class AdoptedSystem(System):
         if self._inputs is None:
             raise ConfigError("a branch that reads the model's inputs", got="no input at hand",
                               expected="system.given(x)", do="Use node_oc.rollout, which asks for it.")  # fmt: skip
-        batch = self._inputs[self.plan.main].shape[0]
-        times = x.shape[0] // batch
-        values = [self._inputs[i] for i in piece.inputs]
-        return [v.repeat(times, *(1,) * (v.dim() - 1)) if times > 1 and isinstance(v, Tensor) and v.dim()
-                and v.shape[0] == batch else v for v in values]  # fmt: skip
+        return repeated([self._inputs[i] for i in piece.inputs], self._inputs[self.plan.main].shape[0], x.shape[0])
 
     def _stacked(self, pieces: Sequence[Piece], states: Tensor, update: bool = False) -> Tensor:
         """States (m, B, ..) of several depths through some pieces, in chunks that fit into memory."""
@@ -342,71 +269,13 @@ class AdoptedSystem(System):
                 x = piece.function(x, *tail, *self._tensors(piece), *self._read(piece, x))[0]
             return x.unflatten(0, part.shape[:2])
 
-        size = states[0].numel() * states.element_size()
-        if states.numel() * states.element_size() <= self.memory or len(states) == 1:
-            return through(states, update)
-        own = states[-1:]
-        last = through(own, update)
-        reach = max(1, self.memory // size)
-        if any(piece.tail for piece in pieces):  # each chunk has the state whose statistics count
-
-            def chunk(part: Tensor) -> Tensor:
-                return through(torch.cat([part, own]), False)[:-1]
-        else:
-
-            def chunk(part: Tensor) -> Tensor:
-                return through(part, False)
-
-        run = (lambda part: checkpoint(chunk, part, use_reentrant=False)) if torch.is_grad_enabled() else chunk
-        return torch.cat([*(run(part) for part in states[:-1].split(reach)), last])
+        return in_chunks(through, states, self.memory, own=any(piece.tail for piece in pieces), update=update)
 
     def _leaves(self, x: Any) -> list[Any]:
-        """The flattened arguments of the model, from whatever the inputs come as."""
-        if isinstance(x, Tensor):
-            shape, dtype = self.example
-            if x.dim() == 2 and len(shape) > 1:
-                x = x.reshape(-1, *shape)
-            if x.is_floating_point() != dtype.is_floating_point:
-                x = x.to(dtype)
-            leaves = [None] * self.plan.in_spec.num_leaves
-            if len(leaves) > 1:
-                raise ShapeError("inputs", got="one tensor", expected=f"{len(leaves)} inputs, as the example had",
-                                 do="Give a tuple, or a dict of keyword arguments.")  # fmt: skip
-            return [x]
-        args, kwargs = _arguments(x)
-        leaves, spec = pytree.tree_flatten((args, self._in_order(kwargs)))
-        if len(leaves) != self.plan.in_spec.num_leaves or (kwargs and spec != self.plan.in_spec):
-            raise ShapeError("inputs", got=list(kwargs) or f"{len(leaves)} values",
-                             expected=self._names or f"{self.plan.in_spec.num_leaves} values",
-                             do="Give the model what the example input had.")  # fmt: skip
-        return leaves
-
-    @property
-    def _names(self) -> list[str]:
-        """Of the keyword arguments, in the order of the example: what they are flattened by."""
-        return list(self.plan.in_spec.child(1).context or [])
-
-    def _in_order(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        names = self._names
-        return {name: kwargs[name] for name in names} if set(names) == set(kwargs) else kwargs
+        return leaves_of(x, self.plan.in_spec, self.example)
 
     def _apply(self, fn: Any, recurse: bool = True) -> AdoptedSystem:
         super()._apply(fn, recurse)
         self._weights[0].move(fn)
         self._norms = {name: fn(norm) for name, norm in self._norms.items()}
         return self
-
-
-def _without_prefix(system: nn.Module, values: dict[str, Any], prefix: str, meta: Any) -> None:
-    for name in [name for name in values if name.startswith(f"{prefix}model.")]:
-        values[prefix + name[len(f"{prefix}model.") :]] = values.pop(name)
-
-
-def _with_prefix(system: nn.Module, values: dict[str, Any], prefix: str, *rest: Any) -> None:
-    for name in [name for name in values if name.startswith(prefix)]:
-        values[f"{prefix}model.{name[len(prefix) :]}"] = values.pop(name)
-
-
-def _norms(p: Tensor) -> Tensor:
-    """Norms of the rows of a matrix, or of a vector as a whole, ready to be multiplied."""
-    return p.flatten(1).norm(dim=1).view(-1, *(1,) * (p.dim() - 1)) if p.dim() > 1 else p.norm()[None]

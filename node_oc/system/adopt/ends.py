@@ -8,8 +8,10 @@ from torch import SymInt, Tensor, fx
 from torch.utils import _pytree as pytree
 
 from node_oc.errors import AdoptError
-from node_oc.system.adopt.graph import Graph, base, is_inplace
-from node_oc.system.adopt.trunk import Addition, Flow, op_name, path_of
+from node_oc.system.adopt.additions import find_additions
+from node_oc.system.adopt.graph import Graph, base, is_inplace, op_name, path_of
+from node_oc.system.adopt.names import Addition
+from node_oc.system.adopt.trunk import Flow
 
 MAIN = ("input_ids", "pixel_values", "inputs_embeds")
 PRODUCTS = frozenset({"linear", "conv1d", "conv2d", "conv3d", "convolution", "addmm", "matmul", "mm", "bmm", "baddbmm"})
@@ -36,7 +38,7 @@ def main_input(graph: Graph, place: int, branches: Collection[str] = ()) -> int:
 
     def seen(i: int) -> int:
         try:
-            return len(Flow(graph, graph.inputs[i], graph.outputs[place]).additions(branches))
+            return len(find_additions(Flow(graph, graph.inputs[i], graph.outputs[place]), branches))
         except AdoptError:  # told again of the one that is taken
             return -1
 

@@ -133,6 +133,18 @@ def _flat(program: ExportedProgram) -> fx.Graph:
     return graph
 
 
+def op_name(node: fx.Node) -> str:
+    """The operation without its namespace and overload: "conv2d"."""
+    target = node.target
+    return target._schema.name.split("::")[1] if isinstance(target, torch._ops.OpOverload) else str(target)
+
+
+def path_of(node: fx.Node) -> str:
+    """The module that an operation stands in, "" for the model itself."""
+    stack = node.meta.get("nn_module_stack")
+    return str(list(stack.values())[-1][0]) if stack else ""
+
+
 def is_inplace(node: fx.Node) -> bool:
     """Whether an operation writes into its first argument."""
     if not isinstance(node.target, torch._ops.OpOverload) or not node.args or not isinstance(node.args[0], fx.Node):

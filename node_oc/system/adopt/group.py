@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from torch import fx
 
-from node_oc.system.adopt.trunk import Addition, Flow, op_name
+from node_oc.system.adopt.graph import op_name
+from node_oc.system.adopt.names import Addition
+from node_oc.system.adopt.trunk import Flow
 
 MAPS = frozenset({"linear", "conv1d", "conv2d", "conv3d", "convolution", "conv_transpose2d", "addmm", "matmul", "mm",
                   "batch_norm", "layer_norm", "group_norm", "mul"})  # fmt: skip

@@ -14,8 +14,8 @@ from torch import SymInt, Tensor, fx, nn
 from torch.utils._sympy.functions import FloorDiv, PythonMod
 
 from node_oc.errors import AdoptError
-from node_oc.system.adopt.graph import base, is_inplace
-from node_oc.system.adopt.trunk import Flow, op_name, path_of
+from node_oc.system.adopt.graph import base, is_inplace, op_name, path_of
+from node_oc.system.adopt.trunk import Flow
 
 ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
     sympy.Add: operator.add, sympy.Mul: operator.mul, FloorDiv: operator.floordiv, PythonMod: operator.mod,

@@ -11,11 +11,13 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from node_oc.errors import AdoptError
+from node_oc.system.adopt.additions import find_additions
 from node_oc.system.adopt.ends import check_states, main_input, readout
-from node_oc.system.adopt.graph import trace
+from node_oc.system.adopt.graph import op_name, trace
 from node_oc.system.adopt.group import gains, group_of
+from node_oc.system.adopt.names import Addition
 from node_oc.system.adopt.piece import Cutter, Piece
-from node_oc.system.adopt.trunk import Addition, Flow, op_name
+from node_oc.system.adopt.trunk import Flow
 
 # f(f(x)) = f(x): behind one of them the state stays what it is, if the next thing on the trunk is the same again.
 IDEMPOTENT = frozenset({"relu", "hardtanh", "clamp", "clamp_min", "relu6"})
@@ -118,7 +120,7 @@ def make_plan(
         place = readout(graph, output)
         main = main_input(graph, place, branches)
         flow = Flow(graph, graph.inputs[main], graph.outputs[place])
-        additions = flow.additions(branches)
+        additions = find_additions(flow, branches)
         check_states(flow, additions)
         modes[training] = _cut(flow, additions)
         constants |= graph.constants

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from node_oc.errors import ConfigError, StoreError
-from node_oc.system.adopt.adopted import AdoptedSystem, adopt
+from node_oc.system.adopt.adopted import AdoptedSystem
+from node_oc.system.adopt.adoption import adopt
 
 ZOOS = {"torchvision": "torchvision.models", "timm": "timm", "hf": "transformers"}
 OWN: dict[str, Callable[..., nn.Module]] = {}

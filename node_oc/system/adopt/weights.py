@@ -70,3 +70,27 @@ class Weights:
         """Apply a function to the constants."""
         with torch.no_grad():
             self.constants = {name: fn(value) for name, value in self.constants.items()}
+
+
+def without_prefix(system: nn.Module, values: dict[str, Any], prefix: str, meta: Any) -> None:
+    """A hook: the entries of the child "model" under the model's own names."""
+    for name in [name for name in values if name.startswith(f"{prefix}model.")]:
+        values[prefix + name[len(f"{prefix}model.") :]] = values.pop(name)
+
+
+def with_prefix(system: nn.Module, values: dict[str, Any], prefix: str, *rest: Any) -> None:
+    """A hook: those entries back under "model"."""
+    for name in [name for name in values if name.startswith(prefix)]:
+        values[f"{prefix}model.{name[len(prefix) :]}"] = values.pop(name)
+
+
+def row_norms(p: Tensor) -> Tensor:
+    """Norms of the rows of a matrix, or of a vector as a whole, ready to be multiplied."""
+    return p.flatten(1).norm(dim=1).view(-1, *(1,) * (p.dim() - 1)) if p.dim() > 1 else p.norm()[None]
+
+
+@torch.no_grad()
+def scale_rows_(p: Tensor, norms: Tensor) -> None:
+    """Give the rows these norms, in place; rows of zeros stay."""
+    now = row_norms(p)
+    p.mul_(torch.where(now > 0, norms / now.clamp_min(1e-12), 1.0))

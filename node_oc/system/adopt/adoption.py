@@ -1,0 +1,78 @@
+"""From a model to a system: what `node_oc.adopt` does."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from node_oc.errors import AdoptError
+from node_oc.system.adopt.adopted import AdoptedSystem
+from node_oc.system.adopt.inputs import arguments_of
+from node_oc.system.adopt.plan import make_plan
+from node_oc.system.adopt.weights import Weights
+
+
+def adopt(
+    model: nn.Module,
+    example_input: Tensor | tuple[Any, ...] | Mapping[str, Any],
+    *,
+    branches: Collection[str] = (),
+    output: str | None = None,
+    source: Mapping[str, Any] | None = None,
+) -> AdoptedSystem:
+    """See a PyTorch model with residual additions as a system: lift, branches, skips, head.
+
+    The additions are found in the graph that ``torch.export`` makes of the model: those on the trunk, through which
+    every path from the input to the output goes. What stands on the trunk between two of them belongs to the skip of
+    the second (theory: "The trunk"). The model stays yours: the system has its very parameters under their names, and
+    ``system(x)`` is what the model returns.
+
+    Args:
+        model: any model that ``torch.export`` can trace in both of its modes, with a free batch size. It is not
+            changed.
+        example_input: a tensor, a tuple of arguments, or a dict of keyword arguments; the batch comes first. Only
+            shapes and dtypes matter.
+        branches: paths of the modules that are branches, as "blocks.0.mlp", where the graph does not show them.
+        output: which of the model's outputs is the readout; its only tensor, or "logits", by default.
+        source: how to make the model again, see :func:`node_oc.make_model`: without it a file cannot describe it.
+
+    Raises:
+        AdoptError: the model cannot be traced, has no residual additions, or one that is not understood; the message
+            names it.
+    """
+    _check_model(model, branches)
+    args, kwargs = arguments_of(example_input)
+    places = {p.device for p in [*model.parameters(), *model.buffers()]}
+    given = {v.device for v in pytree.tree_leaves((args, kwargs)) if isinstance(v, Tensor)}
+    if len(places | given) > 1:
+        raise AdoptError("example input", got=f"on {sorted(map(str, given))}, the model on {sorted(map(str, places))}",
+                         expected="one device", do="Move it: example.to(device).")  # fmt: skip
+    args, kwargs = pytree.tree_map(_at_least_two, (args, kwargs))
+    plan, constants = make_plan(model, args, kwargs, branches, output)
+    main = pytree.tree_leaves((args, kwargs))[plan.main]
+    return AdoptedSystem(plan, Weights.of(model, constants), range(len(plan.branches)), whole=True,
+                         example=(tuple(main.shape[1:]), main.dtype), source=source)  # fmt: skip
+
+
+def _check_model(model: nn.Module, branches: Collection[str]) -> None:
+    if not isinstance(model, nn.Module):
+        raise AdoptError("model", got=f"a {type(model).__name__}", expected="an nn.Module",
+                         do="Make it first, as with node_oc.make_model('torchvision:resnet18').")  # fmt: skip
+    modules = dict(model.named_modules(remove_duplicate=False))
+    if quantised := [name for name, m in modules.items() if ".quantized." in f"{type(m).__module__}."]:
+        raise AdoptError(f"module {quantised[0]!r}", got="a quantised one", expected="parameters with gradients",
+                         do="Adopt the model before it is quantised; quantise what is left of it.")  # fmt: skip
+    if unknown := [name for name in branches if name not in modules]:
+        raise AdoptError(f"branches={list(branches)}", got=f"no module {unknown[0]!r} in the model",
+                         expected="paths as of model.named_modules()", do="Correct the name.")  # fmt: skip
+
+
+def _at_least_two(value: Any) -> Any:
+    """A batch of one says nothing about which dimension is the batch."""
+    if isinstance(value, Tensor) and value.dim() and value.shape[0] == 1:
+        return torch.cat([value, value])
+    return value
