@@ -20,6 +20,7 @@ from experiments.language.gpt2 import (
     losses,
     network,
     problem,
+    seconds_per_step,
     tokens_per_second,
     train,
 )
@@ -45,10 +46,9 @@ def run(args: Any) -> dict[str, Any]:
     for gamma in GAMMAS:
         net = network(BLOCKS, args.seed)
         what = problem(gamma, text)
-        seconds = train(net, what, text, f"deep-{gamma:g}", args.updates, args.folder, args.seed)
+        train(net, what, text, f"deep-{gamma:g}", args.updates, args.folder, args.seed)
         seen = profile(net, what, text.test, "language")
-        row["deep"].append({"gamma": gamma, "draws": what.draws, "seconds": seconds, "loss": seen.metric,
-                            "increment": seen.increment})  # fmt: skip
+        row["deep"].append({"gamma": gamma, "draws": what.draws, "loss": seen.metric, "increment": seen.increment})
         timed.setdefault("12 branches", net)
         for depth in CUTS:
             small = crop(net, depth=depth)
@@ -68,6 +68,7 @@ def run(args: Any) -> dict[str, Any]:
     for one in (*row["cut"], *row["plain"]):
         one["loss"] = float(one.pop("losses").mean())
     row["tokens a second"] = tokens_per_second(timed, text)
+    row["seconds a step"] = seconds_per_step(text, max(GAMMAS))
     return row
 
 
@@ -86,6 +87,9 @@ def show(row: dict[str, Any]) -> None:
     print("\n| network | tokens a second |\n|---|---|")
     for name, speed in row["tokens a second"].items():
         print(f"| {name} | {speed:,.0f} |")
+    print("\n| training step | seconds | over a plain one |\n|---|---|---|")
+    for name, seconds in row["seconds a step"].items():
+        print(f"| {name} | {seconds:.2f} | {seconds / row['seconds a step']['plain']:.2f} |")
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
     python -m experiments.language.finetune
 
 The network is the one that experiments.language.depths trained with gamma = 0, in the place of a pretrained one. Every
-way has the same 150 updates at the same rate: all before the cut with stage costs; half before it with stage costs and
+way has the same 300 updates at the same rate: all before the cut with stage costs; half before it with stage costs and
 half after it on the output alone; or all after it on the output alone, the branches chosen before. Writes finetune.json
 beside this file.
 """

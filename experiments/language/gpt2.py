@@ -6,6 +6,9 @@ import argparse
 import importlib.util
 import statistics
 import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +22,11 @@ from node_oc.diagnosis import sample_losses
 from node_oc.discretization.network import Network, evaluating
 from node_oc.problem import Problem
 from node_oc.training import Plan, fit
-from node_oc.training.stage_cost import affordable_draws
+from node_oc.training.draws import affordable_draws
 
-BLOCKS, WIDTH, HEADS = 6, 96, 4
-UPDATES = 600
-OPTIONS = {"batch": 16, "learning_rate": 2e-3, "threads": 1, "checkpoint_seconds": 60.0}
+BLOCKS, WIDTH, HEADS = 6, 64, 4
+UPDATES = 1200
+OPTIONS = {"batch": 16, "learning_rate": 1e-3, "threads": 1, "checkpoint_seconds": 60.0}
 
 
 def define_missing_operators() -> list[torch.library.Library]:
@@ -63,14 +66,12 @@ def problem(gamma: float, text: Text) -> Problem:
     return Problem(cost, cost, gamma, draws=affordable_draws(network(BLOCKS, 0), text.train.x[: OPTIONS["batch"]]))
 
 
-def train(net: Network, what: Problem, text: Text, name: str, updates: int, folder: Path, seed: int) -> float:
-    """Train in place, resumable; returns the seconds that this call took, less than a training where it resumed."""
+def train(net: Network, what: Problem, text: Text, name: str, updates: int, folder: Path, seed: int) -> None:
+    """Train in place, resumable: what the folder has is read."""
     options = oc.TrainingSection(seed=seed, **OPTIONS)
     start = time.perf_counter()
     fit(net, what, text.train, options, plan=Plan(name, updates, order="text"), folder=folder / name)
-    seconds = time.perf_counter() - start
-    print(f"{name}: {updates} updates, {seconds:.0f} s", flush=True)
-    return seconds
+    print(f"{name}: {updates} updates, {time.perf_counter() - start:.0f} s", flush=True)
 
 
 def losses(net: Network, text: Text) -> NDArray[np.float64]:
@@ -84,19 +85,41 @@ def difference(one: NDArray[np.float64], other: NDArray[np.float64]) -> dict[str
     return {"mean": float(d.mean()), "half": float(1.96 * d.std(ddof=1) / len(d) ** 0.5)}
 
 
-@torch.no_grad()
-def tokens_per_second(nets: dict[str, Network], text: Text, rounds: int = 15) -> dict[str, float]:
-    """Tokens a second of one pass with 16 blocks, median over rounds in which the networks take turns."""
+def tokens_per_second(nets: dict[str, Network], text: Text) -> dict[str, float]:
+    """Tokens a second of one pass with 16 blocks."""
     x = text.test.x[:16]
-    seconds: dict[str, list[float]] = {name: [] for name in nets}
+
+    def forward(net: Network) -> None:
+        with evaluating(net), torch.no_grad():
+            net(x)
+
+    seconds = in_turns({name: partial(forward, net) for name, net in nets.items()})
+    return {name: x.numel() / value for name, value in seconds.items()}
+
+
+def seconds_per_step(text: Text, gamma: float) -> dict[str, float]:
+    """Seconds of one training step without its update, forward and back: plain, with drawn depths, with all."""
+    x = text.train.x[: OPTIONS["batch"]]
+    some = problem(gamma, text)
+    kinds = {"plain": some.terminal_only(), f"{some.draws} depths drawn": some, "all depths": replace(some, draws=None)}
+
+    def step(cost: oc.StageCost) -> None:
+        cost(x, x).backward()
+
+    return in_turns({name: partial(step, oc.StageCost(network(BLOCKS, 0), what)) for name, what in kinds.items()})
+
+
+def in_turns(calls: dict[str, Callable[[], None]], rounds: int = 15) -> dict[str, float]:
+    """Median seconds of each call over rounds in which they take turns; two rounds more go before."""
+    torch.set_num_threads(1)
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(rounds + 2):
-        for name, net in nets.items():
-            with evaluating(net):
-                start = time.perf_counter()
-                net(x)
-                if turn >= 2:
-                    seconds[name].append(time.perf_counter() - start)
-    return {name: x.numel() / statistics.median(values) for name, values in seconds.items()}
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            if turn >= 2:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 def arguments(description: str | None) -> argparse.Namespace:

@@ -20,7 +20,7 @@ from torch import Tensor
 from node_oc.data.split import Part
 
 VOCABULARY = 1024
-BLOCK = 128  # tokens
+BLOCK = 64  # tokens
 END = "<|end|>"  # between modules
 LEFT_OUT = ("site-packages", "dist-packages", "test/", "tests/", "idle_test/", "__pycache__")
 PARTS = ("train",) * 8 + ("val", "test")
@@ -28,7 +28,7 @@ PARTS = ("train",) * 8 + ("val", "test")
 
 @dataclass(frozen=True)
 class Text:
-    """Token ids in blocks, (n, 128) in each part.
+    """Token ids in blocks, (n, 64) in each part.
 
     Attributes:
         train, val, test: the parts; inputs and labels are the same ids.
