@@ -28,7 +28,8 @@ from node_oc.cropping import crop
 from node_oc.data.prepare import Rows, prepare
 from node_oc.data.split import Split
 from node_oc.diagnosis import profile
-from node_oc.problem.ocp import Problem, group_norms
+from node_oc.problem.ocp import Problem
+from node_oc.training.active import SHRINKING
 from node_oc.training.batches import training_updates
 from node_oc.training.heal import HEALING
 
@@ -93,10 +94,15 @@ def run(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
             "plain": (problem.terminal_only(), (INFLUENCE, TAILS))}  # fmt: skip
     for way, (task, rules) in ways.items():
         label = way.replace(" ", "").replace(",", "-")
-        network, told = here.train(label, fresh(args.blocks), task, updates, args.raised)
+        network, last, norms = fresh(args.blocks), updates, None
+        if task.group_price:
+            last = updates - round(SHRINKING * updates)
+            network, told = here.shrink(label, network, task, updates - last, left, args.raised)
+            norms = told["told"]
+        network, told = here.train(f"{label}-refit", network, problem.terminal_only(), last)
         seen = profile(network, problem, split.test, "classification")
-        yield row(way, test=here.test(network), seconds=told["seconds"], awake=list(network.awake), told=told["told"],
-            norms=group_norms(network).tolist(), accuracy=[100 * a for a in seen.metric],
+        yield row(way, test=here.test(network), seconds=told["seconds"], awake=list(network.awake),
+            shrunk=norms, accuracy=[100 * a for a in seen.metric],
             loss=list(seen.terminal))  # fmt: skip
         for rule in rules:
             steps = here.order(rule, network, left)

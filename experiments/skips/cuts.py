@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from experiments.headline.sets import accuracy
 from node_oc import store
 from node_oc.config import TrainingSection
@@ -18,10 +21,10 @@ from node_oc.data.split import Part, Split
 from node_oc.discretization.network import Network
 from node_oc.problem.ocp import Problem, group_norms
 from node_oc.search.influence import block_influence
-from node_oc.training.active import AVERAGED, SHRINKING, put_to_sleep
+from node_oc.training.active import AVERAGED
 from node_oc.training.loop import Plan, fit
 
-TESTED = 10_000  # training images of the optimality test: all of them would take as long as a third of an epoch
+SEEN = 10_000  # training images of which the influence of a block is read
 RAISE = 0.813  # share of the updates at a price after which a higher one takes its place, where there is one
 LAST, TAILS, INFLUENCE, NORM = "last of the network", "last of each stage", "block influence", "smallest groups"
 
@@ -50,6 +53,19 @@ def gather(path: Path, rows: Iterable[dict[str, Any]], same: Sequence[str]) -> l
     return list(had)
 
 
+@torch.no_grad()
+def sleep(network: Network, average: dict[str, Tensor], left: int) -> None:
+    """Set all groups but the largest ones to zero, and pass over their steps from now on."""
+    own = {id(p): average[name] for name, p in network.named_parameters()}
+    groups = [network.system.group(k) for k in range(network.depth)]
+    norms = [float(sum(own[id(p)].square().sum() for p in group)) for group in groups]
+    awake = sorted(range(network.depth), key=lambda k: -norms[k])[:left]
+    for k in set(range(network.depth)) - set(awake):
+        for p in groups[k]:
+            p.zero_()
+    network.set_awake(awake)
+
+
 @dataclass
 class Bench:
     """One seed: its samples, options and folder."""
@@ -75,42 +91,47 @@ class Bench:
         print(f"{time.strftime('%H:%M:%S')} {name}: {meta['seconds']:.0f} s, {self.test(network):.2f} %", flush=True)
         return network, meta
 
-    def train(
-        self, name: str, network: Network, problem: Problem, updates: int, raised: float = 0.0
+    def train(self, name: str, network: Network, problem: Problem, updates: int) -> tuple[Network, dict[str, Any]]:
+        """By gradients, in place; at a price where the problem has one."""
+
+        def run(network: Network) -> None:
+            fit(network, problem, self.split.train, self.options, plan=Plan(name, updates), folder=self.folder / name)
+
+        return self.keep(name, network, run)
+
+    def shrink(
+        self, name: str, network: Network, problem: Problem, updates: int, left: int, raised: float = 0.0
     ) -> tuple[Network, dict[str, Any]]:
-        """By gradients, or with a price as in :func:`node_oc.sparsify`, its test on fewer images.
+        """At a price and a constant learning rate, in place; then all groups but the largest are set to zero.
+
+        As in :func:`node_oc.sparsify`, but how many blocks stay awake is given, and the refit is the caller's.
 
         Args:
             name: of the training.
-            network: what is trained, in place.
-            problem: with a price or without.
+            network: what is trained.
+            problem: with a price.
             updates: in all.
-            raised: the price that takes the place of the problem's after 81.3 % of the updates at a price.
+            left: blocks that stay awake, those of the largest groups at the average of the last iterates.
+            raised: the price that takes the place of the problem's after 81.3 % of the updates, if not 0.
         """
 
         def run(network: Network) -> Any:
-            if not problem.group_price:
-                fit(network, problem, self.split.train, self.options, plan=Plan(name, updates),
-                    folder=self.folder / name)  # fmt: skip
-                return {}
-            shrinking = round(SHRINKING * updates)
-            first = round(RAISE * shrinking) if raised else shrinking
-            plan = Plan(f"{name}-shrink", shrinking, cosine=False, average=AVERAGED)
-            part, last = self.split.train, problem
-            average = fit(network, problem, part, self.options, plan=plan, folder=self.folder / plan.name,
+            first = round(RAISE * updates) if raised else updates
+            plan = Plan(f"{name}-shrink", updates, cosine=False, average=AVERAGED)
+            average = fit(network, problem, self.split.train, self.options, plan=plan, folder=self.folder / plan.name,
                           stop=lambda _, done: done >= first)  # fmt: skip
+            norms = [group_norms(network).tolist()]
             if raised:
-                last = problem.priced(raised)
-                plan = Plan(f"{name}-raised", shrinking - first, cosine=False, average=0.5)
-                average = fit(network, last, part, self.options, plan=plan, folder=self.folder / plan.name)
-            norms = group_norms(network).tolist()
-            woken = put_to_sleep(network, last, Part(part.x[:TESTED], part.y[:TESTED]), average)
-            print(name, "asleep", sorted({*range(network.depth)} - {*network.awake}), "woken", woken, flush=True)
-            plan = Plan(f"{name}-refit", updates - shrinking)
-            fit(network, problem.priced(0.0), part, self.options, plan=plan, folder=self.folder / plan.name)
-            return {"norms": norms, "woken": list(woken)}
+                plan = Plan(f"{name}-raised", updates - first, cosine=False, average=0.5)
+                average = fit(network, problem.priced(raised), self.split.train, self.options, plan=plan,
+                              folder=self.folder / plan.name)  # fmt: skip
+                norms.append(group_norms(network).tolist())
+            sleep(network, average, left)
+            return norms
 
-        return self.keep(name, network, run)
+        kept = self.keep(f"{name}-asleep", network, run)
+        network.system.hold_()  # as it was left, where it was read
+        return kept
 
     def test(self, network: Network) -> float:
         """Test accuracy in %."""
@@ -122,7 +143,7 @@ class Bench:
             return list(range(blocks))
         if rule == TAILS:
             return first_steps(network, blocks)
-        part = Part(self.split.train.x[:TESTED], self.split.train.y[:TESTED])
+        part = Part(self.split.train.x[:SEEN], self.split.train.y[:SEEN])
         values = block_influence(network, part) if rule == INFLUENCE else group_norms(network).tolist()
         return sorted(sorted(range(network.depth), key=lambda k: -values[k])[:blocks])
 

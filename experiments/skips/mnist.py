@@ -21,6 +21,7 @@ from node_oc.cropping import crop
 from node_oc.data import idx
 from node_oc.diagnosis import profile
 from node_oc.problem.ocp import Problem, group_norms
+from node_oc.training.active import SHRINKING
 from node_oc.training.batches import training_updates
 from node_oc.training.heal import HEALING
 
@@ -28,6 +29,7 @@ IMAGE, CHANNELS, BLOCKS = (1, 28, 28), (8, 16, 32), 6
 EPOCHS, HALF = 3, 9
 GAMMA, PRICE, RAISED = 1.0, 0.1, 1.0
 PLAIN = (1, 2, 3, 4)
+STAGED, REFITTED = "gamma1-price0.1-refit", "gamma1-price0.1-terminal"  # what the last 30 % of the updates minimise
 
 
 def bench(seed: int, data: Path, folder: Path) -> tuple[Bench, Problem, int]:
@@ -41,38 +43,38 @@ def bench(seed: int, data: Path, folder: Path) -> tuple[Bench, Problem, int]:
 
 def run(here: Bench, problem: Problem, updates: int, only: list[str] | None) -> Iterator[dict[str, Any]]:
     """The rows of one seed; accuracies in %."""
-    tasks = {
-        f"gamma{GAMMA:g}-price{PRICE:g}": problem.priced(PRICE),
-        "plain": problem.terminal_only(),
-        f"gamma{GAMMA:g}": problem,
-    }
+    seed, shrinking = here.options.seed, round(SHRINKING * updates)
+    tasks = {STAGED: problem, REFITTED: problem.terminal_only(), "plain": problem.terminal_only(), "gamma1": problem}
     for way, task in tasks.items():
         if only and way not in only:
             continue
-        network, told = here.train(way, adopted(IMAGE, BLOCKS, CHANNELS, here.options.seed), task, updates, RAISED)
+        network, told, priced = adopted(IMAGE, BLOCKS, CHANNELS, seed), {"told": None, "seconds": 0.0}, "price" in way
+        if priced:
+            network, told = here.shrink("gamma1-price0.1", network, problem.priced(PRICE), shrinking, HALF, RAISED)
+        network, last = here.train(way, network, task, updates - shrinking if priced else updates)
         seen = profile(network, problem, here.split.test, "classification")
         row: dict[str, Any] = {
-            "seed": here.options.seed, "way": way, "gamma": task.stage_weight, "price": task.group_price and RAISED,
-            "test": here.test(network), "awake": list(network.awake), "norms": group_norms(network).tolist(),
-            "seconds": told["seconds"], "told": told["told"], "loss": list(seen.terminal),
-            "accuracy": [100 * a for a in seen.metric], "cuts": [],
+            "seed": seed, "way": way, "test": here.test(network), "awake": list(network.awake),
+            "norms": group_norms(network).tolist(),
+            "seconds": told["seconds"] + last["seconds"], "norms at the price": told["told"],
+            "loss": list(seen.terminal), "accuracy": [100 * a for a in seen.metric], "cuts": [],
         }  # fmt: skip
-        for rule in (NORM, TAILS) if task.stage_weight else (LAST, TAILS, INFLUENCE, NORM):
+        for rule in (NORM, TAILS) if way != "plain" else (LAST, TAILS, INFLUENCE, NORM):
             steps = here.order(rule, network, HALF)
             raw = here.test(crop(network, steps=steps))
             print(way, rule, steps, f"{raw:.2f}", flush=True)
             row["cuts"].append({"rule": rule, "steps": steps, "raw": raw})
         yield row
-        for cut in row["cuts"][:1] if task.stage_weight else row["cuts"][:3]:
+        for cut in row["cuts"][: 3 if way == "plain" else 1]:
             label = f"{way}-{cut['rule']}-healed".replace(" ", "")
             small = here.healed(label, network, cut["steps"], problem, round(HEALING * updates))
             cut["healed"] = here.test(small)
         yield row
     for blocks in PLAIN:
         if not only or f"plain-{blocks}" in only:
-            small, told = here.train(f"plain-{blocks}", adopted(IMAGE, blocks, CHANNELS, here.options.seed),
+            small, told = here.train(f"plain-{blocks}", adopted(IMAGE, blocks, CHANNELS, seed),
                                      problem.terminal_only(), updates)  # fmt: skip
-            yield {"seed": here.options.seed, "way": f"plain-{blocks}", "test": here.test(small),
+            yield {"seed": seed, "way": f"plain-{blocks}", "test": here.test(small),
                    "seconds": told["seconds"]}  # fmt: skip
 
 

@@ -4,8 +4,8 @@
 
 The plain network of experiments.skips.mnist (its training is read from the same folder where it is there). Every way
 has the same updates, a quarter of those that trained the network. The baselines cut first and use all of them for the
-terminal cost. Ours use all before the cut, with stage costs and price and a refit at price 0; or half of them before
-the cut and half behind it. Writes tuned.json beside this file.
+terminal cost. Ours use all before the cut, with stage costs and price; or half of them before the cut and half behind
+it for the terminal cost. Writes tuned.json beside this file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.skips.cuts import INFLUENCE, LAST, NORM, TAILS, Bench, arguments, gather
-from experiments.skips.mnist import BLOCKS, CHANNELS, IMAGE, PRICE, bench
+from experiments.skips.mnist import BLOCKS, CHANNELS, IMAGE, RAISED, bench
 from experiments.skips.network import adopted
 from node_oc import store
 from node_oc.cropping import crop
@@ -44,13 +44,14 @@ def run(here: Bench, problem: Problem, whole: int) -> Iterator[dict[str, Any]]:
         label = f"tuned-{rule}-{blocks}".replace(" ", "")
         healed = here.healed(label, plain, steps, problem, updates)
         yield row(rule, blocks, steps, here.test(crop(plain, steps=steps)), here.test(healed))
-    for way, task in (("stage costs and price", problem.priced(PRICE)), ("stage costs", problem)):
+    for way, task in (("stage costs and price", problem.priced(RAISED)), ("stage costs", problem)):
         label = "tuned-price" if task.group_price else "tuned-stage"
         for before, when in ((half, "half before, half behind"), (updates, "all before")):
             if before == updates and not task.group_price:
                 continue  # nothing has made room for the cut
             tuned, _ = here.train(f"{label}-{before}", copy.deepcopy(plain), task, before)
-            for rule, blocks in product((NORM, TAILS), LEFT):
+            rule = NORM if task.group_price else TAILS  # without a price a group's norm says little
+            for blocks in LEFT:
                 steps = here.order(rule, tuned, blocks)
                 small = crop(tuned, steps=steps)
                 raw = here.test(small)
