@@ -13,8 +13,9 @@ from node_oc.data.split import Part, Scale, Split
 from node_oc.discretization import Network
 from node_oc.errors import ConfigError
 from node_oc.record.afforded import afforded
-from node_oc.search import Afforded, CostBudget, DepthSearch
+from node_oc.search import Afforded, CostBudget, DepthSearch, Priced
 from node_oc.system import DenseSystem
+from node_oc.training.active import Sparse
 
 ENDS, STEP = 2 * (3 * 5 + 5 * 2), 2 * 2 * 5 * 7  # FLOPs
 
@@ -24,7 +25,7 @@ def dense(depth: int = 6) -> Network:
     return Network(DenseSystem(3, 2, depth=depth, width=5, hidden=7, generator=generator)).double()
 
 
-def share(depth: int, full: int = 6) -> float:
+def share(depth: float, full: int = 6) -> float:
     return (ENDS + depth * STEP) / (ENDS + full * STEP)
 
 
@@ -109,3 +110,39 @@ def test_a_search_takes_the_deepest_paid_for_and_says_which_budget_fails(budget:
     assert found.candidates[0].inside == (found.candidates[0].excess <= budget) == (budget > 0)
     assert words in afforded(found)
     assert f"{100 * share(1):.3g} % of the full network's FLOPs" in afforded(found)
+
+
+def searching(**section: object) -> DepthSearch:
+    options = TrainingSection(epochs=1, batch=0, min_updates=0, precision="64-true", threads=1)
+    cost = oc.SoftCrossEntropy(2, 0.1)
+    search = SearchSection(budget=0.9, plain=False, heal=False, **section)  # type: ignore[arg-type]
+    return DepthSearch(oc.Problem(cost, cost, 1.0, 0.0, 0.0), split(), options, search)
+
+
+@pytest.mark.parametrize(("allowed", "steps"), [(share(4), (0, 2, 4)), (share(2), (5,)), (share(5.5), (0, 1, 2, 3, 5))])
+def test_of_the_prices_that_fit_the_deepest_is_taken(
+    allowed: float, steps: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three networks within the budget of accuracy, as a rising price left them awake."""
+    priced = []
+    for awake in ((0, 1, 2, 3, 5), (0, 2, 4), (5,)):
+        network = dense()
+        network.set_awake(awake)
+        priced.append(Priced(Sparse(1.0, awake, (), ()), network, 0.0, 0.0, True))
+    monkeypatch.setattr(DepthSearch, "_raise_price", lambda self: priced)
+    found = searching(flops=allowed).run(dense())
+    assert found.afforded is not None
+    assert found.afforded.steps == steps
+
+
+def test_what_rivals_cut_may_start_where_ours_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = dense(2)
+    protocol = searching().protocol
+    protocol.judge_by(trained)
+    monkeypatch.setattr("node_oc.search.ledger.Ledger.train", lambda *a, **k: None)
+    monkeypatch.setattr("node_oc.search.ledger.Ledger.row", lambda self, way, network, *rest: network)
+    rivals = oc.Rivals(protocol, lambda depth: dense(depth + 1), depth=2, deep=lambda: trained)
+    assert rivals.plain(2) is trained
+    assert rivals.plain(1).depth == 2
+    rivals = oc.Rivals(protocol, lambda depth: dense(depth + 1), depth=2)
+    assert rivals.plain(2).depth == 3

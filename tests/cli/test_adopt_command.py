@@ -198,6 +198,23 @@ def test_a_run_is_used_again_with_the_model_named_and_refuses_without(
     assert torch.export.load(place / "two.pt2").module()(torch.zeros(4, 6)).shape == (4, 3)
 
 
+def test_fresh_models_depend_on_the_seed_alone_and_have_their_branches_where_a_cut_has_them(run: Path) -> None:
+    sources.trust_model(MODEL)
+    config, state = pipeline.read_config(run), torch.get_rng_state()
+    split = pipeline.load_split(config)
+
+    def weights(*arguments: object, seed: int = 0) -> dict[str, torch.Tensor]:
+        changed = config.replace([f"training.seed={seed}"])
+        return pipeline.make_network(changed, split, *arguments).system.state_dict()  # type: ignore[arg-type]
+
+    full, again, two = weights(), weights(), weights(2, "plain")
+    assert all(torch.equal(full[name], again[name]) for name in full)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert {name for name in two if "blocks" in name} == {f"blocks.{k}.{p}" for k in (0, 1) for p in ("weight", "bias")}
+    for other in (weights(seed=1), weights(None, "plain"), two):
+        assert not torch.equal(other["lift.weight"], full["lift.weight"])
+
+
 def test_a_run_beside_what_else_could_have_been_done(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
