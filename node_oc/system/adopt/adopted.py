@@ -104,11 +104,11 @@ class AdoptedSystem(System):
 
     @property
     def noisy(self) -> bool:
-        return any(piece.random for piece in self._pieces(training=True))
+        return any(piece.random for piece in self.plan.pieces(self.steps, training=True))
 
     @property
     def coupled(self) -> bool:
-        return any(piece.coupled for piece in self._pieces(training=True))
+        return any(piece.coupled for piece in self.plan.pieces(self.steps, training=True))
 
     def insert(self, places: Sequence[int], generator: torch.Generator) -> System:
         raise ConfigError("new steps", got="an adopted model", expected="a system that knows how to make a branch",
@@ -185,9 +185,7 @@ class AdoptedSystem(System):
         kept = [self.steps[k] for k in steps]
         if kept != sorted(set(kept)):
             raise ConfigError("steps", got=list(steps), expected="each once, ascending", do="Sort them.")
-        small = copy.copy(self)
-        small.steps = tuple(kept)
-        names = {t for training in (False, True) for piece in small._pieces(training) for t in piece.tensors}
+        names = {t for training in (False, True) for piece in self.plan.pieces(kept, training) for t in piece.tensors}
         return AdoptedSystem(self.plan, self._weights[0].only(names), kept, example=self.example, source=self.source)
 
     @property
@@ -225,24 +223,16 @@ class AdoptedSystem(System):
 
     def _passed(self, k: int) -> list[int]:
         """Branches that were cut out between the one before and this one, where their skip does something."""
-        first = self.steps[k - 1] + 1 if k else 0
-        return [j for j in range(first, self.steps[k]) if not self.plan.redundant[j]]
+        return self.plan.standing(self.steps[k - 1] + 1 if k else 0, self.steps[k])
 
     @property
     def _left_over(self) -> list[int]:
-        first = self.steps[-1] + 1 if self.steps else 0
-        return [j for j in range(first, len(self.plan.branches)) if not self.plan.redundant[j]]
+        return self.plan.standing(self.steps[-1] + 1 if self.steps else 0, len(self.plan.branches))
 
     def _before(self, k: int, x: Tensor) -> Tensor:
         for j in self._passed(k):
             x = self._run(self._mode.steps[j].skip, x)
         return x
-
-    def _pieces(self, training: bool) -> list[Piece]:
-        mode = self.plan.modes[training]
-        kept = {k: mode.steps[k] for k in self.steps}
-        skips = [s.skip for k, s in enumerate(mode.steps) if not self.plan.redundant[k] and k not in kept]
-        return [mode.lift, mode.head, *skips, *(s.split for s in kept.values())]
 
     def _tensors(self, piece: Piece) -> list[Tensor]:
         return [self._weights[0][name] for name in piece.tensors]

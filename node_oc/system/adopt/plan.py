@@ -102,6 +102,16 @@ class Plan:
     def __deepcopy__(self, memo: dict[int, Any]) -> Plan:
         return self
 
+    def standing(self, start: int, stop: int) -> list[int]:
+        """Of the branches start..stop-1, those whose skip does something where they are cut out."""
+        return [j for j in range(start, stop) if not self.redundant[j]]
+
+    def pieces(self, steps: Sequence[int], training: bool) -> list[Piece]:
+        """What a model with these branches alone needs."""
+        mode = self.modes[training]
+        skips = [mode.steps[j].skip for j in self.standing(0, len(self.branches)) if j not in steps]
+        return [mode.lift, mode.head, *skips, *(mode.steps[k].split for k in steps)]
+
     @property
     def reads_input(self) -> bool:
         """Whether branches, skips or the head read the model's inputs too, as a padding mask."""
