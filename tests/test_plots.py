@@ -161,6 +161,11 @@ def test_profile_marks_cut_and_entry() -> None:
     assert {line.get_xdata()[0] for line in lines(fig, "entry_distance")} == {5}
     for told in ("cut, k = 3", "steps 0 to 2 kept", "entry, k = 4", "entry, k = 5", "state distance"):
         assert told in words(fig)
+    apart = record()
+    apart["depth"]["steps"] = [0, 3, 5]
+    fig = draw("profile", apart)
+    assert [line.get_xdata()[0] for line in lines(fig, "cut")] == [3, 3, 3] * 2  # no line parts these steps
+    assert "kept: 0, 3, 5" in words(fig)
     whole = draw("profile", bare())
     assert not lines(whole, "cut")
     assert "cut" not in words(whole)

@@ -129,20 +129,27 @@ def _least(ax: Axes, least: float) -> None:
                 xytext=(0, -3), textcoords="offset points", ha="right", fontsize=8.5)  # fmt: skip
 
 
+SHOWN = 8  # steps that are named one by one
+
+
 def _finish(upper: Axes, lower: Axes, column: _Column, depth: Record) -> None:
     """Axes, cut and entry of one column; nothing is marked where nothing was cut."""
     N, M = depth["N"], depth["depth"]
     entry = depth[column.entry] if column.entry else None
     cut = M - 0.5 if column.steps else M
+    steps = depth.get("steps") or list(range(M))
+    line = M < N and not (column.steps and steps != list(range(M)))  # those kept may lie anywhere
     for ax in (upper, lower):
         ax.grid(axis="y", color=FAINT, lw=0.6)
         if entry is not None:
             ax.axvline(entry, color=MUTED, lw=1, ls=(0, (4, 3)), zorder=0.5, gid=column.entry)
-        if M < N:
+        if line:
             ax.axvline(cut, color=CUT, lw=2, zorder=0.6, gid="cut")
         layers(ax, N - 1 if column.steps else N, "")
     if M < N:
         kept = "no step kept" if M == 0 else "step 0 kept" if M == 1 else f"steps 0 to {M - 1} kept"
+        if not line:
+            cut, kept = 0, f"kept: {', '.join(map(str, steps))}" if M <= SHOWN else f"{M} of {N} steps kept"
         _above(upper, cut, kept if column.steps else f"cut, k = {M}", CUT)
     if entry is not None:
         _above(lower, entry, f"entry, k = {entry}", MUTED)

@@ -79,6 +79,8 @@ def make_record(
         "verdict": verdict(found, split, networks, cost, config.search.heal, config.problem.stage_weight > 0),
         "depth": {
             "N": found.reference.depth, "depth": found.depth, "selected": found.selected,
+            "steps": None if found.growth else next(
+                (list(c.steps) for c in found.candidates if c.network is found.network and c.steps), None),
             "certified": found.certified_depth, "entry_accuracy": on_test.entry_accuracy,
             "entry_distance": on_train.turnpike.entry if on_train.turnpike else None,
         },
