@@ -387,3 +387,25 @@ def test_compiled_training_is_training(tmp_path: Path) -> None:
         torch.testing.assert_close(
             *out, rtol=0, atol=0.03
         )  # Adam amplifies rounding; statistics that count more move by 0.1
+
+
+def test_a_price_cannot_be_bought_off_by_a_smaller_trunk() -> None:
+    """Where branches and head begin with a norm, stem, projections and last maps times c change no readout."""
+    system = adopted("PreActivation", generator()).double()
+    before = oc.rollout(oc.Network(system), x()).readouts
+    system.hold_()
+    stem, rows = system.model.lift.weight, system.model.lift.weight.norm(dim=1)
+    down = next(m for m in system.model.down if isinstance(m, nn.Linear)).weight
+    norms = down.norm(dim=1)
+    with torch.no_grad():
+        stem.mul_(0.2)
+        down.mul_(0.2)
+    system.constrain_()
+    torch.testing.assert_close(stem.norm(dim=1), rows)
+    torch.testing.assert_close(down.norm(dim=1), norms)
+    torch.testing.assert_close(oc.rollout(oc.Network(system), x()).readouts, before)
+    assert not set(system.plan.trunk) & {"head.weight", "norm.weight"}
+    language = PreNormTransformer()
+    language.head.weight = language.tokens.weight  # tied: the head would lose its scale too
+    tied = oc.adopt(language, torch.zeros(2, 6, dtype=torch.long))
+    assert set(tied.plan.trunk) == {"places.weight"}

@@ -196,13 +196,15 @@ class AdoptedSystem(System):
 
     @torch.no_grad()
     def hold_(self) -> None:
-        """Keep the norms of the rows of inner matrices, and of gains, at what they are: scale is not for sale."""
-        if not self._norms:
-            self._norms = {name: row_norms(p) for b in self.branches for name, p in self._scales(b).items()}
+        """Keep the norms of the rows of matrices, and of gains, at what they are: scale is not for sale.
 
-    def _scales(self, b: Branch) -> dict[str, nn.Parameter]:
-        inner = {name: self._weights[0].parameter(name) for name in b.parameters if name not in b.group}
-        return {name: p for name, p in inner.items() if p.dim() > 1 or name in b.gains}
+        Those of lift and skips too, unless the head has them: where branches and head begin with a norm, a trunk that
+        shrinks as a whole changes nothing but the price.
+        """
+        if not self._norms:
+            inner = [name for b in self.branches for name in b.parameters if name not in b.group]
+            scales = {name: self._weights[0].parameter(name) for name in (*inner, *sorted(self.plan.trunk))}
+            self._norms = {n: row_norms(p) for n, p in scales.items() if p.dim() > 1 or n in self.plan.gains}
 
     def constrain_(self) -> None:
         for name, norms in self._norms.items():

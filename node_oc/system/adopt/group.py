@@ -43,13 +43,15 @@ def group_of(addition: Addition, flow: Flow) -> tuple[str, ...]:
     return ()
 
 
-def gains(addition: Addition, flow: Flow) -> set[str]:
-    """Names of the weights of the normalisations in a branch."""
-    nodes = [n for n in flow.between(addition.fork, addition.branch) if op_name(n) in NORMS]
-    weights = [
-        n.args[2 if op_name(n) in ("layer_norm", "group_norm", "rms_norm") else 1] for n in nodes if len(n.args) > 2
-    ]
-    return {flow.graph.tensors[w] for w in weights if isinstance(w, fx.Node) and w in flow.graph.tensors}
+def gains(flow: Flow) -> frozenset[str]:
+    """Names of the vectors that scale a value: weights of normalisations, and what a value is multiplied by."""
+    found = set()
+    for n in flow.live:
+        name = op_name(n)
+        at = 2 if name in ("layer_norm", "group_norm", "rms_norm") else 1
+        scales = n.args[:2] if name == "mul" else n.args[at : at + 1] if name in NORMS else ()
+        found |= {flow.graph.tensors[a] for a in scales if isinstance(a, fx.Node) and a in flow.graph.tensors}
+    return frozenset(found)
 
 
 def _tensors(node: fx.Node, flow: Flow) -> list[str]:

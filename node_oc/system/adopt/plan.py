@@ -35,7 +35,6 @@ class Branch:
             two additions.
         parameters: names of its parameters.
         group: those whose zero makes the branch zero; empty where it does not end in an affine map.
-        gains: those that scale a normalisation inside it.
         shared: whether another branch, the lift, a skip or the head has one of them too.
     """
 
@@ -44,7 +43,6 @@ class Branch:
     skip: Literal["identity", "settling", "projection", "trunk"]
     parameters: tuple[str, ...]
     group: tuple[str, ...]
-    gains: frozenset[str]
     shared: bool
 
 
@@ -78,6 +76,8 @@ class Plan:
         identity: whether the skip of each step is the identity.
         settling: where it is one operation that changes nothing the second time, as a ReLU is, which; None elsewhere.
         redundant: whether what follows the step on the trunk does all that its skip does.
+        gains: names of the vectors that scale a value.
+        trunk: names of the parameters of lift and skips, those left out that the head has too.
         affine_head: whether the head is one affine map of the state: weight and bias by name; empty if not.
         in_spec, out_spec: how arguments and outputs are flattened.
         output: place of the readout among the outputs.
@@ -91,6 +91,8 @@ class Plan:
     identity: tuple[bool, ...]
     settling: tuple[str | None, ...]
     redundant: tuple[bool, ...]
+    gains: frozenset[str]
+    trunk: frozenset[str]
     affine_head: tuple[str | None, ...]
     in_spec: pytree.TreeSpec
     out_spec: pytree.TreeSpec
@@ -146,8 +148,10 @@ def make_plan(
     redundant = tuple(s or _is_again(o, end) for s, o, end in zip(identity, settling, ends, strict=True))
     described = _describe(flow, model, modes[False], additions, steps, identity, settling)
     affine = _affine(flow, additions[-1].node)
-    return Plan(modes, described, identity, settling, redundant, affine, graph.in_spec, graph.out_spec, place,
-                len(graph.outputs), main, bool(kwargs)), constants  # fmt: skip
+    before = {t for piece in (modes[False].lift, *(s.skip for s in modes[False].steps)) for t in piece.tensors}
+    trunk = frozenset(before & {n for n, _ in model.named_parameters()} - set(modes[False].head.tensors))
+    return Plan(modes, described, identity, settling, redundant, gains(flow), trunk, affine, graph.in_spec,
+                graph.out_spec, place, len(graph.outputs), main, bool(kwargs)), constants  # fmt: skip
 
 
 def _pieces(mode: Mode) -> list[Piece]:
@@ -230,7 +234,5 @@ def _describe(
         kind: Any = "projection" if a.skip is not a.fork else "trunk"
         if identity[k] or settling[k]:
             kind = "identity" if identity[k] else "settling"
-        result.append(
-            Branch(k, a.module, kind, tuple(own[k]), group, frozenset(gains(a, flow)), bool(others & set(own[k])))
-        )
+        result.append(Branch(k, a.module, kind, tuple(own[k]), group, bool(others & set(own[k]))))
     return tuple(result)
