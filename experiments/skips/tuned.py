@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -39,26 +38,25 @@ def run(here: Bench, problem: Problem, whole: int) -> Iterator[dict[str, Any]]:
         return {"seed": seed, "way": way, "updates": updates, "blocks": blocks, "steps": steps, "raw": raw,
                 "test": test}  # fmt: skip
 
-    for rule, blocks in product((LAST, TAILS, INFLUENCE), LEFT):
-        steps = here.order(rule, plain, blocks)
-        label = f"tuned-{rule}-{blocks}".replace(" ", "")
-        healed = here.healed(label, plain, steps, problem, updates)
-        yield row(rule, blocks, steps, here.test(crop(plain, steps=steps)), here.test(healed))
-    for way, task in (("stage costs and price", problem.priced(RAISED)), ("stage costs", problem)):
-        label = "tuned-price" if task.group_price else "tuned-stage"
-        for before, when in ((half, "half before, half behind"), (updates, "all before")):
-            if before == updates and not task.group_price:
-                continue  # nothing has made room for the cut
+    both, staged = problem.priced(RAISED), problem
+    ours = (("stage costs and price, half before, half behind", both, half, NORM),
+            ("stage costs and price, all before", both, updates, NORM),
+            ("stage costs, half before, half behind", staged, half, TAILS))  # fmt: skip
+    for blocks in LEFT:
+        for rule in (TAILS, INFLUENCE, LAST):
+            steps = here.order(rule, plain, blocks)
+            label = f"tuned-{rule}-{blocks}".replace(" ", "")
+            healed = here.healed(label, plain, steps, problem, updates)
+            yield row(rule, blocks, steps, here.test(crop(plain, steps=steps)), here.test(healed))
+        for way, task, before, rule in ours:
+            label = "tuned-price" if task.group_price else "tuned-stage"
             tuned, _ = here.train(f"{label}-{before}", copy.deepcopy(plain), task, before)
-            rule = NORM if task.group_price else TAILS  # without a price a group's norm says little
-            for blocks in LEFT:
-                steps = here.order(rule, tuned, blocks)
-                small = crop(tuned, steps=steps)
-                raw = here.test(small)
-                if before < updates:
-                    name = f"{label}-{rule}-{blocks}-healed".replace(" ", "")
-                    small = here.healed(name, tuned, steps, problem, updates - before)
-                yield row(f"{way}, {when}; {rule}", blocks, steps, raw, here.test(small))
+            steps = here.order(rule, tuned, blocks)
+            small = crop(tuned, steps=steps)
+            raw = here.test(small)
+            if before < updates:
+                small = here.healed(f"{label}-{blocks}-healed", tuned, steps, problem, updates - before)
+            yield row(f"{way}; {rule}", blocks, steps, raw, here.test(small))
 
 
 def tell(rows: list[dict[str, Any]]) -> str:
