@@ -189,6 +189,8 @@ def test_the_trainer_of_transformers_trains_with_stage_costs_and_a_price(tmp_pat
 
     losses: list[float] = []
 
+    losses: list[float] = []
+
     class Trainer(transformers.Trainer):  # type: ignore[name-defined, misc]
         loss_is_scaled_for_ga = False  # a mean over the sequences of a batch
 
