@@ -24,7 +24,7 @@ from node_oc.discretization.network import Network
 from node_oc.search.influence import block_influence
 
 SHARE = 0.25  # of the updates of a whole training
-GAMMAS = (1.0, 0.3)
+GAMMAS = (1.0,)
 CUTS = (6, 4)
 
 FILE = Path(__file__).with_suffix(".json")
