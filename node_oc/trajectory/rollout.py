@@ -15,7 +15,7 @@ from node_oc.discretization.driver import TIME, Driver
 from node_oc.discretization.network import Network
 from node_oc.discretization.step import check_stages
 from node_oc.errors import ConfigError
-from node_oc.system.base import PACE
+from node_oc.system.base import PACE, System
 from node_oc.trajectory.layout import Layout, layout_of, quadrature
 from node_oc.trajectory.sweep import Run
 
@@ -168,7 +168,7 @@ class Trajectory:
 
 
 def rollout(
-    network: Network,
+    network: Network | System,
     x: Tensor,
     *,
     driver: Driver = TIME,
@@ -182,7 +182,7 @@ def rollout(
     path, to rounding; a second derivative is the general path's alone.
 
     Args:
-        network: what is rolled out.
+        network: what is rolled out; a system alone is stepped by Euler, all of its steps.
         x: inputs (B, features).
         driver: what drives the steps; time by default.
         analytic: False for the general path, in which autograd records every step; True to insist on the other one.
@@ -194,7 +194,7 @@ def rollout(
     Raises:
         ConfigError: ``analytic`` is True and cannot be.
     """
-    network = network.given(x)
+    network = (Network(network) if isinstance(network, System) else network).given(x)
     state = network.system.lift(x)
     return pass_through(network, state, 0, network.depth, driver, choose(network, state, analytic, controls), controls)
 

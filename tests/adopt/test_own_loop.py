@@ -185,7 +185,7 @@ def test_the_trainer_of_transformers_trains_with_stage_costs_and_a_price(tmp_pat
     example = {"input_ids": data.ids[:2], "attention_mask": data.mask[:2]}
     found = oc.adopt(model, example)
     assert found.depth == 4
-    cost = oc.StageCost(found, oc.Problem.language(0.5).priced(1.0))
+    cost = oc.StageCost(found, oc.Problem.language(0.5).priced(0.5))
 
     losses: list[float] = []
 

@@ -66,6 +66,8 @@ def _addition(
         if len(inside) != 1:
             return None
         return Addition(fork, node, other if inside[0] is one else one, inside[0])
+    if not any(_is_learnt(flow, n) for o in paths for n in paths[o]):
+        return None  # two ways to pool, say
     if fork in (one, other):
         return Addition(fork, node, fork, other if fork is one else one)
     plain = [o for o in (one, other) if all(_is_linear(flow, n) for n in paths[o])]
@@ -87,6 +89,10 @@ def _addition(
             do=f"Name the modules of the branches by hand: {names}.",
         )  # fmt: skip
     return Addition(fork, node, plain[0], other if plain[0] is one else one)
+
+
+def _is_learnt(flow: Flow, node: fx.Node) -> bool:
+    return any(a in flow.learnt and not flow.is_live(a) for a in node.all_input_nodes)
 
 
 def _is_linear(flow: Flow, node: fx.Node) -> bool:

@@ -242,14 +242,17 @@ class AdoptedSystem(System):
     def _run(self, piece: Piece, x: Tensor) -> Tensor:
         return piece.function(x, *self._tensors(piece), *self._read(piece, x))[0]
 
-    def _read(self, piece: Piece, x: Tensor) -> list[Any]:
+    def _read(self, piece: Piece, x: Tensor, depths: int | None = None) -> list[Any]:
         """The inputs that a piece reads, repeated where several depths are stacked in its state."""
         if not piece.inputs:
             return []
         if self._inputs is None:
             raise ConfigError("a branch that reads the model's inputs", got="no input at hand",
                               expected="system.given(x)", do="Use node_oc.rollout, which asks for it.")  # fmt: skip
-        return repeated([self._inputs[i] for i in piece.inputs], self._inputs[self.plan.main].shape[0], x.shape[0])
+        if depths is None:  # one state; or several, one behind the other, where its rows are samples
+            depths = max(1, x.shape[0] // self._inputs[self.plan.main].shape[0]) if self.plan.by_sample else 1
+        values = [self._inputs[i] for i in piece.inputs]
+        return repeated(values, [self.plan.expected[i] for i in piece.inputs], depths)
 
     def _stacked(self, pieces: Sequence[Piece], states: Tensor, update: bool = False) -> Tensor:
         """States (m, B, ..) of several depths through some pieces, in chunks that fit into memory."""
@@ -258,13 +261,13 @@ class AdoptedSystem(System):
             x = part.flatten(0, 1)
             for piece in pieces:
                 tail = (len(part), update) if piece.tail else ()
-                x = piece.function(x, *tail, *self._tensors(piece), *self._read(piece, x))[0]
-            return x.unflatten(0, part.shape[:2])
+                x = piece.function(x, *tail, *self._tensors(piece), *self._read(piece, x, len(part)))[0]
+            return x.unflatten(0, (len(part), -1))
 
         return in_chunks(through, states, self.memory, own=any(piece.tail for piece in pieces), update=update)
 
     def _leaves(self, x: Any) -> list[Any]:
-        return leaves_of(x, self.plan.in_spec, self.example)
+        return leaves_of(x, self.plan.in_spec, self.plan.expected, self.plan.main, self.example[1])
 
     def _apply(self, fn: Any, recurse: bool = True) -> AdoptedSystem:
         super()._apply(fn, recurse)

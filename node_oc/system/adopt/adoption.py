@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,7 +13,8 @@ from torch.utils import _pytree as pytree
 from node_oc.errors import AdoptError
 from node_oc.system.adopt.adopted import AdoptedSystem
 from node_oc.system.adopt.inputs import arguments_of
-from node_oc.system.adopt.plan import make_plan
+from node_oc.system.adopt.piece import Piece
+from node_oc.system.adopt.plan import Branch, Plan, make_plan
 from node_oc.system.adopt.weights import Weights
 
 
@@ -44,6 +46,7 @@ def adopt(
         AdoptError: the model cannot be traced, has no residual additions, or one that is not understood; the message
             names it.
     """
+    branches = [branches] if isinstance(branches, str) else branches
     _check_model(model, branches)
     args, kwargs = arguments_of(example_input)
     places = {p.device for p in [*model.parameters(), *model.buffers()]}
@@ -53,9 +56,37 @@ def adopt(
                          expected="one device", do="Move it: example.to(device).")  # fmt: skip
     args, kwargs = pytree.tree_map(_at_least_two, (args, kwargs))
     plan, constants = make_plan(model, args, kwargs, branches, output)
-    main = pytree.tree_leaves((args, kwargs))[plan.main]
-    return AdoptedSystem(plan, Weights.of(model, constants), range(len(plan.branches)), whole=True,
+    leaves = pytree.tree_leaves((args, kwargs))
+    weights, main = Weights.of(model, constants), leaves[plan.main]
+    plan = replace(plan, branches=tuple(tried(plan, weights, leaves)))
+    return AdoptedSystem(plan, weights, range(len(plan.branches)), whole=True,
                          example=(tuple(main.shape[1:]), main.dtype), source=source)  # fmt: skip
+
+
+@torch.no_grad()
+def tried(plan: Plan, weights: Weights, leaves: Sequence[Any]) -> Iterator[Branch]:
+    """The branches of a plan, without a group where its zero is no zero branch.
+
+    A factor 1 + w, a norm v/||v||: what the graph shows is a guess, so that each group is set to zero once, in
+    evaluation mode, at a state drawn at random (nothing is changed).
+
+    Args:
+        plan: of the model.
+        weights: of the model.
+        leaves: its flattened example arguments.
+    """
+    mode, generator = plan.modes[False], torch.Generator().manual_seed(0)
+
+    def call(piece: Piece, *state: Tensor, zero: Sequence[str] = ()) -> tuple[Tensor, ...]:
+        tensors = [torch.zeros_like(weights[n]) if n in zero else weights[n] for n in piece.tensors]
+        return piece.function(*state, *tensors, *(leaves[i] for i in piece.inputs))
+
+    x = call(mode.lift)[0]
+    for branch, step in zip(plan.branches, mode.steps, strict=True):
+        x = torch.randn(x.shape, generator=generator).to(x)
+        off = call(step.branch, x, zero=branch.group)[0] if branch.group else x
+        yield branch if not branch.group or bool((off == 0).all()) else replace(branch, group=())
+        x = call(step.skip, x)[0]
 
 
 def _check_model(model: nn.Module, branches: Collection[str]) -> None:
@@ -66,6 +97,14 @@ def _check_model(model: nn.Module, branches: Collection[str]) -> None:
     if quantised := [name for name, m in modules.items() if ".quantized." in f"{type(m).__module__}."]:
         raise AdoptError(f"module {quantised[0]!r}", got="a quantised one", expected="parameters with gradients",
                          do="Adopt the model before it is quantised; quantise what is left of it.")  # fmt: skip
+    if isinstance(model, AdoptedSystem):
+        raise AdoptError("model", got="a system that was adopted already", expected="a model",
+                         do="Use it as it is, or node_oc.crop it.")  # fmt: skip
+    other = [name for name, m in modules.items() if m.training != model.training]
+    if other:
+        raise AdoptError(f"module {other[0]!r}", got=f"training={not model.training}, the model {model.training}",
+                         expected="one mode for all of it", do="Adopt it after model.train() or model.eval(); a part "
+                         "that stays in another mode is not followed.")  # fmt: skip
     if unknown := [name for name in branches if name not in modules]:
         raise AdoptError(f"branches={list(branches)}", got=f"no module {unknown[0]!r} in the model",
                          expected="paths as of model.named_modules()", do="Correct the name.")  # fmt: skip

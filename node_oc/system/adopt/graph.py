@@ -66,6 +66,7 @@ def trace(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) ->
             do=do,
         ) from error  # fmt: skip
     graph = _flat(program)
+    _sums(graph)
     _functional(graph)
     _without_factors(graph)
     outputs = next(n for n in reversed(graph.nodes) if n.op == "output").args[0]
@@ -107,6 +108,14 @@ def _flat(program: ExportedProgram) -> fx.Graph:
     """The program's graph, with what stands under no_grad or autocast in one list with the rest."""
     graph = fx.Graph()
 
+    def detached(value: Any) -> Any:
+        """No gradient goes back into what stood under no_grad."""
+        if not isinstance(value, fx.Node) or not is_float(value):
+            return value
+        node = graph.call_function(torch.ops.aten.detach.default, (value,))
+        node.meta = {**value.meta, "no_grad": True}
+        return node
+
     def copy(source: fx.Graph, owner: nn.Module, values: dict[fx.Node, Any], no_grad: bool) -> Any:
         for node in source.nodes:
             if node in values or node.op == "get_attr":
@@ -120,7 +129,8 @@ def _flat(program: ExportedProgram) -> fx.Graph:
                 given = [fx.map_arg(a, values.__getitem__) for a in node.args[at + 1 :]]
                 places = [n for n in inner.graph.nodes if n.op == "placeholder"]
                 quiet = no_grad or (at == 1 and not node.args[0])
-                values[node] = copy(inner.graph, inner, dict(zip(places, given, strict=True)), quiet)
+                made = copy(inner.graph, inner, dict(zip(places, given, strict=True)), quiet)
+                values[node] = tuple(map(detached, made)) if quiet and not no_grad else made
             elif getattr(node.target, "__name__", "") == "getitem" and not isinstance(values[node.args[0]], fx.Node):
                 values[node] = values[node.args[0]][node.args[1]]
             else:
@@ -131,6 +141,17 @@ def _flat(program: ExportedProgram) -> fx.Graph:
     module = program.graph_module
     graph.output(copy(module.graph, module, {}, False))
     return graph
+
+
+def _sums(graph: fx.Graph) -> None:
+    """x - f as x + (-f), which is the same to the bit, so that it is seen."""
+    for node in list(graph.nodes):
+        if op_name(node) != "sub" or node.kwargs or not all(isinstance(a, fx.Node) and is_float(a) for a in node.args):
+            continue
+        with graph.inserting_before(node):
+            minus = graph.call_function(torch.ops.aten.neg.default, (node.args[1],))
+        minus.meta = dict(node.args[1].meta)
+        node.target, node.args = torch.ops.aten.add.Tensor, (node.args[0], minus)
 
 
 def op_name(node: fx.Node) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,34 +19,52 @@ def arguments_of(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (tuple(example), {}) if isinstance(example, (tuple, list)) else ((example,), {})
 
 
-def leaves_of(x: Any, spec: pytree.TreeSpec, example: tuple[tuple[int, ...], torch.dtype]) -> list[Any]:
+def leaves_of(x: Any, spec: pytree.TreeSpec, expected: Sequence[Any], main: int, dtype: torch.dtype) -> list[Any]:
     """The flattened arguments of the model.
 
     Args:
         x: inputs; a tensor may come flat, (B, D).
         spec: how the model's arguments are flattened.
-        example: shape of a sample without the batch, and its dtype.
+        expected: shape or value of each, see :class:`Plan`.
+        main: place of the main input.
+        dtype: of the main input.
 
     Raises:
-        ShapeError: other inputs than the example had.
+        ShapeError: other inputs than the example had: sizes other than the batch are part of what was traced.
     """
     if isinstance(x, Tensor):
-        shape, dtype = example
-        if x.dim() == 2 and len(shape) > 1:
-            x = x.reshape(-1, *shape)
+        shape = expected[main]
+        if x.dim() == 2 and len(shape) > 2:
+            x = x.reshape(-1, *shape[1:])
         if x.is_floating_point() != dtype.is_floating_point:
             x = x.to(dtype)
         if spec.num_leaves > 1:
             raise ShapeError("inputs", got="one tensor", expected=f"{spec.num_leaves} inputs, as the example had",
                              do="Give a tuple, or a dict of keyword arguments.")  # fmt: skip
-        return [x]
-    args, kwargs = arguments_of(x)
-    leaves, found = pytree.tree_flatten((args, in_order(kwargs, spec)))
-    if len(leaves) != spec.num_leaves or (kwargs and found != spec):
-        raise ShapeError("inputs", got=list(kwargs) or f"{len(leaves)} values",
-                         expected=_names(spec) or f"{spec.num_leaves} values",
-                         do="Give the model what the example input had.")  # fmt: skip
+        leaves = [x]
+    else:
+        args, kwargs = arguments_of(x)
+        leaves, found = pytree.tree_flatten((args, in_order(kwargs, spec)))
+        if len(leaves) != spec.num_leaves or (kwargs and found != spec):
+            raise ShapeError("inputs", got=list(kwargs) or f"{len(leaves)} values",
+                             expected=_names(spec) or f"{spec.num_leaves} values",
+                             do="Give the model what the example input had.")  # fmt: skip
+    if not torch.compiler.is_compiling():
+        for value, wanted in zip(leaves, expected, strict=True):
+            _check(value, wanted)
     return leaves
+
+
+def _check(value: Any, wanted: Any) -> None:
+    if isinstance(value, Tensor):
+        same = isinstance(wanted, tuple) and len(wanted) == value.dim()
+        if not same or any(w is not None and w != s for w, s in zip(wanted, value.shape)):
+            told = tuple("any" if w is None else w for w in wanted) if isinstance(wanted, tuple) else wanted
+            raise ShapeError("input of an adopted model", got=tuple(value.shape), expected=told,
+                             do="Adopt the model again with an example of this size.")  # fmt: skip
+    elif value != wanted:
+        raise ShapeError("argument of an adopted model", got=repr(value), expected=repr(wanted),
+                         do="Numbers are part of what was traced: adopt the model again with this one.")  # fmt: skip
 
 
 def in_order(kwargs: dict[str, Any], spec: pytree.TreeSpec) -> dict[str, Any]:
@@ -59,8 +77,13 @@ def _names(spec: pytree.TreeSpec) -> list[str]:
     return list(spec.child(1).context or [])
 
 
-def repeated(values: list[Any], batch: int, rows: int) -> list[Any]:
-    """Inputs of a batch, as often as states of it are stacked: ``rows`` is a multiple of ``batch``."""
-    times = rows // batch
-    along = [isinstance(v, Tensor) and v.dim() > 0 and v.shape[0] == batch for v in values]
+def repeated(values: Sequence[Any], expected: Sequence[Any], times: int) -> list[Any]:
+    """Inputs of a batch, as often as states of it are stacked; what has no free batch size is what it is.
+
+    Args:
+        values: of the inputs.
+        expected: their shapes, see :class:`Plan`.
+        times: how often.
+    """
+    along = [isinstance(v, Tensor) and isinstance(e, tuple) and e[:1] == (None,) for v, e in zip(values, expected)]
     return [v.repeat(times, *(1,) * (v.dim() - 1)) if times > 1 and a else v for v, a in zip(values, along)]

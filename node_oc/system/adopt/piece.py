@@ -93,6 +93,12 @@ class Cutter:
         paths = {path_of(n) for n in nodes if n.op == "call_function"}
         return [w for root, ws in self.writes.items() if root in self.graph.tensors for w in ws if path_of(w) in paths]
 
+    def _measured(self, start: fx.Node, nodes: Sequence[fx.Node]) -> set[fx.Node]:
+        """Inputs whose sizes are needed because the state does not show them, as of tokens in one long row."""
+        wanted = {s for n in nodes if isinstance(v := n.meta.get("val"), SymInt) for s in v.node.expr.free_symbols}
+        missing = wanted - symbols_of(start)
+        return {n for n in self.graph.inputs if missing & symbols_of(n)}
+
     def cut(self, start: fx.Node | None, targets: Sequence[fx.Node], tail: bool = False) -> Piece:
         """The function from the state at ``start``, or from the inputs alone, to the values at ``targets``.
 
@@ -116,7 +122,8 @@ class Cutter:
             if node in self.graph.tensors:
                 tensors.append(self.graph.tensors[node])
                 values[node] = graph.placeholder(f"t{len(tensors)}")
-        sources = list(self.graph.inputs) if start is None else [n for n in self.graph.inputs if n in nodes]
+        read = set(nodes) | (set() if start is None else self._measured(start, nodes))
+        sources = [n for n in self.graph.inputs if start is None or n in read]
         for node in sources:
             inputs.append(self.graph.inputs.index(node))
             values[node] = graph.placeholder(f"input_{inputs[-1]}")
@@ -136,6 +143,12 @@ class Cutter:
         coupled = any(_is_training_norm(n) for n in nodes)
         return Piece(fx.GraphModule(nn.Module(), graph), tuple(tensors), tuple(inputs), tail, random, coupled,
                      tuple(self.graph.tensors[base(w)] for w in counters))  # fmt: skip
+
+
+def symbols_of(node: fx.Node) -> set[Any]:
+    """The free sizes that the shape of a value shows by themselves, or times a whole number."""
+    sizes = [s.node.expr.as_coeff_Mul() for s in getattr(node.meta.get("val"), "shape", ()) if isinstance(s, SymInt)]
+    return {symbol for factor, symbol in sizes if symbol.is_Symbol and factor.is_Integer}
 
 
 class _Sizes:
@@ -202,17 +215,17 @@ def norm_by_last(
         depths: how many are stacked.
         update: whether the last state counts in the running statistics.
     """
-    own = x[-(x.shape[0] // depths) :]
+    own = x[-(x.shape[0] // depths) :].to(torch.promote_types(x.dtype, torch.float32))  # as torch's own takes them
     dims = [d for d in range(x.dim()) if d != 1]
     variance, average = torch.var_mean(own, dims, correction=0)
     if update and mean is not None and var is not None:
         with torch.no_grad():
             count = own.numel() // own.shape[1]
-            mean.lerp_(average.detach(), momentum)
-            var.lerp_(variance.detach() * (count / max(count - 1, 1)), momentum)
+            mean.lerp_(average.detach().to(mean.dtype), momentum)
+            var.lerp_((variance.detach() * (count / max(count - 1, 1))).to(var.dtype), momentum)
     # By hand: torch's batch norm has no gradient in statistics that it is given.
     scale = (variance + eps).rsqrt()
     scale = scale if weight is None else weight * scale
     shift = -average * scale if bias is None else bias - average * scale
     shape = [1 if d != 1 else -1 for d in range(x.dim())]
-    return torch.addcmul(shift.view(shape), x, scale.view(shape))
+    return torch.addcmul(shift.view(shape), x, scale.view(shape)).to(x.dtype)

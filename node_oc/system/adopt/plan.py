@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from torch import Tensor, fx, nn
+from torch import SymInt, Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from node_oc.errors import AdoptError
@@ -84,6 +84,8 @@ class Plan:
         outputs: how many there are.
         main: place of the main input among the flattened arguments.
         keywords: whether inputs come as a dict of keyword arguments.
+        by_sample: whether the rows of a state are samples; not so where tokens stand in one long row.
+        expected: of each flattened argument its shape, None where a size is free; or the value of what is no tensor.
     """
 
     modes: dict[bool, Mode]
@@ -100,6 +102,8 @@ class Plan:
     outputs: int
     main: int
     keywords: bool
+    expected: tuple[Any, ...]
+    by_sample: bool
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Plan:
         return self
@@ -142,20 +146,27 @@ def make_plan(
                          expected="as many", do="Name them by hand: branches=['blocks.0.mlp', ..].")  # fmt: skip
     graph, flow, additions, main, place = found[0]
     steps = list(_states(flow, additions))
-    identity = tuple(a.skip is a.fork and not pre for a, pre, _ in steps)
-    settling = tuple(_settling(a, pre) for a, pre, _ in steps)
-    ends = [end for *_, end in steps]
-    redundant = tuple(s or _is_again(o, end) for s, o, end in zip(identity, settling, ends, strict=True))
+    identity, settling, redundant = _of_both([_skips(list(_states(f, a))) for _, f, a, *_ in found])
     described = _describe(flow, model, modes[False], additions, steps, identity, settling)
     affine = _affine(flow, additions[-1].node)
     before = {t for piece in (modes[False].lift, *(s.skip for s in modes[False].steps)) for t in piece.tensors}
     trunk = frozenset(before & {n for n, _ in model.named_parameters()} - set(modes[False].head.tensors))
-    return Plan(modes, described, identity, settling, redundant, gains(flow), trunk, affine, graph.in_spec,
-                graph.out_spec, place, len(graph.outputs), main, bool(kwargs)), constants  # fmt: skip
+    expected = tuple(_expected(n) for n in graph.inputs)
+    by_sample = additions[0].fork.meta["val"].shape[0].node.expr == flow.main.meta["val"].shape[0].node.expr
+    plan = Plan(modes, described, identity, settling, redundant, gains(flow), trunk, affine, graph.in_spec,
+                graph.out_spec, place, len(graph.outputs), main, bool(kwargs), expected, by_sample)  # fmt: skip
+    return plan, constants
 
 
 def _pieces(mode: Mode) -> list[Piece]:
     return [mode.lift, *(p for s in mode.steps for p in (s.split, s.skip, s.branch, s.tail)), mode.head, mode.heads]
+
+
+def _expected(node: fx.Node) -> Any:
+    value = node.meta.get("val")
+    if not isinstance(value, Tensor):
+        return value
+    return tuple(None if isinstance(s, SymInt) else s for s in value.shape)
 
 
 @contextmanager
@@ -176,6 +187,21 @@ def _states(flow: Flow, additions: Sequence[Addition]) -> Iterator[tuple[Additio
     for a in additions:
         yield a, flow.between(before, a.fork) if before is not a.fork else [], after.get(a.node, a.node)
         before = a.node
+
+
+def _skips(steps: Sequence[tuple[Addition, list[fx.Node], fx.Node]]) -> list[tuple[bool, str | None, bool]]:
+    """Of each step, whether its skip is the identity, what it is if it settles, and whether it is redundant."""
+    result = []
+    for a, pre, end in steps:
+        same, once = a.skip is a.fork and not pre, _settling(a, pre)
+        result.append((same, once, same or _is_again(once, end)))
+    return result
+
+
+def _of_both(modes: Sequence[list[tuple[bool, str | None, bool]]]) -> tuple[tuple[Any, ...], ...]:
+    """What holds in evaluation and in training mode: a model may do more on its trunk in one of them."""
+    both = [(a[0] and b[0], a[1] if a[1] == b[1] else None, a[2] and b[2]) for a, b in zip(*modes, strict=True)]
+    return tuple(zip(*both))
 
 
 def _operation(node: fx.Node) -> str:
