@@ -5,14 +5,21 @@ transformers imports torchvision wherever it is installed. Nothing here needs wh
 
 from __future__ import annotations
 
-import importlib.util
+import sys
 
 import torch
 
 
 def define() -> list[torch.library.Library]:
-    """To be kept as long as they are needed; nothing where they are there."""
-    if importlib.util.find_spec("torchvision") is None or hasattr(torch.ops.torchvision, "nms"):
+    """To be kept as long as they are needed; nothing where torchvision has them, or is not there."""
+    try:
+        import torchvision  # noqa: F401
+    except ImportError:
+        return []
+    except RuntimeError:  # "operator torchvision::nms does not exist"
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+    else:
         return []
     library = torch.library.Library("torchvision", "DEF")
     for name in ("nms", "qnms"):

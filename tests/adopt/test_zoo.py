@@ -42,9 +42,10 @@ def _fast_path() -> Any:
 @pytest.mark.parametrize("entry", SMALL, ids=lambda entry: entry.name)
 @pytest.mark.filterwarnings("ignore")
 def test_a_model_of_the_zoo_is_found_unchanged_read_cut_saved_and_exported(entry: Entry) -> None:
-    result = check(entry)
+    onnx = entry.name.startswith(("timm", "hf:Bert"))  # it takes most of the time; `make zoo` does it for all
+    result = check(entry, onnx=onnx)
     assert result.wrong == []
-    assert {"readouts", "ONNX", "training mode"} <= set(result.numbers)
+    assert {"readouts", "training mode", *(["ONNX"] if onnx else [])} <= set(result.numbers)
 
 
 def test_the_zoo_has_every_model_once_with_the_reason_for_its_number() -> None:
