@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,7 +34,14 @@ def define_missing_operators() -> list[torch.library.Library]:
 
     To be kept as long as it is used.
     """
-    if importlib.util.find_spec("torchvision") is None or hasattr(torch.ops.torchvision, "nms"):
+    try:
+        import torchvision  # noqa: F401
+    except ImportError:
+        return []
+    except RuntimeError:  # "operator torchvision::nms does not exist"
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+    else:
         return []
     library = torch.library.Library("torchvision", "DEF")
     for name in ("nms", "qnms"):
