@@ -17,10 +17,8 @@ from node_oc.system.adopt.graph import op_name, trace
 from node_oc.system.adopt.group import gains, group_of
 from node_oc.system.adopt.names import Addition
 from node_oc.system.adopt.piece import Cutter, Piece
+from node_oc.system.adopt.skips import of_both, skips_of, states
 from node_oc.system.adopt.trunk import Flow
-
-# f(f(x)) = f(x): behind one of them the state stays what it is, if the next thing on the trunk is the same again.
-IDEMPOTENT = frozenset({"relu", "hardtanh", "clamp", "clamp_min", "relu6"})
 
 
 @dataclass(frozen=True)
@@ -145,8 +143,8 @@ def make_plan(
         raise AdoptError(f"model {type(model).__name__}", got=f"{n} branches in evaluation and {m} in training mode",
                          expected="as many", do="Name them by hand: branches=['blocks.0.mlp', ..].")  # fmt: skip
     graph, flow, additions, main, place = found[0]
-    steps = list(_states(flow, additions))
-    identity, settling, redundant = _of_both([_skips(list(_states(f, a))) for _, f, a, *_ in found])
+    steps = list(states(flow, additions))
+    identity, settling, redundant = of_both([skips_of(list(states(f, a))) for _, f, a, *_ in found])
     described = _describe(flow, model, modes[False], additions, steps, identity, settling)
     affine = _affine(flow, additions[-1].node)
     before = {t for piece in (modes[False].lift, *(s.skip for s in modes[False].steps)) for t in piece.tensors}
@@ -178,45 +176,6 @@ def _mode(model: nn.Module, training: bool) -> Iterator[None]:
     finally:
         for m, flag in before.items():
             m.training = flag
-
-
-def _states(flow: Flow, additions: Sequence[Addition]) -> Iterator[tuple[Addition, list[fx.Node], fx.Node]]:
-    """Of each step: its addition, what stands on the trunk between x_k and the fork, and what reads x_{k+1} first."""
-    before = additions[0].fork
-    after = dict(zip(flow.trunk, flow.trunk[1:]))
-    for a in additions:
-        yield a, flow.between(before, a.fork) if before is not a.fork else [], after.get(a.node, a.node)
-        before = a.node
-
-
-def _skips(steps: Sequence[tuple[Addition, list[fx.Node], fx.Node]]) -> list[tuple[bool, str | None, bool]]:
-    """Of each step, whether its skip is the identity, what it is if it settles, and whether it is redundant."""
-    result = []
-    for a, pre, end in steps:
-        same, once = a.skip is a.fork and not pre, _settling(a, pre)
-        result.append((same, once, same or _is_again(once, end)))
-    return result
-
-
-def _of_both(modes: Sequence[list[tuple[bool, str | None, bool]]]) -> tuple[tuple[Any, ...], ...]:
-    """What holds in evaluation and in training mode: a model may do more on its trunk in one of them."""
-    both = [(a[0] and b[0], a[1] if a[1] == b[1] else None, a[2] and b[2]) for a, b in zip(*modes, strict=True)]
-    return tuple(zip(*both))
-
-
-def _operation(node: fx.Node) -> str:
-    """What a node does to its first argument, to compare."""
-    return f"{op_name(node).rstrip('_')} {node.args[1:]}"
-
-
-def _settling(a: Addition, pre: list[fx.Node]) -> str | None:
-    """The one operation that a skip is, if it changes nothing the second time."""
-    once = len(pre) == 1 and a.skip is a.fork and op_name(pre[0]).rstrip("_") in IDEMPOTENT
-    return _operation(pre[0]) if once else None
-
-
-def _is_again(once: str | None, following: fx.Node) -> bool:
-    return once is not None and once == _operation(following)
 
 
 def _affine(flow: Flow, state: fx.Node) -> tuple[str | None, ...]:
