@@ -4,4 +4,4 @@ import os
 
 os.environ["OMP_NUM_THREADS"] = "1"  # one thread a process: the suite runs in as many processes as there are cores
 
-import missing_operators  # noqa: F401
+from experiments import missing_operators  # noqa: F401

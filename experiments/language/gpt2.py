@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 import node_oc as oc
+from experiments import missing_operators  # noqa: F401  (before transformers)
 from experiments.language.text import BLOCK, VOCABULARY, Text
 from node_oc.diagnosis import sample_losses
 from node_oc.discretization.network import Network, evaluating
@@ -27,29 +27,6 @@ from node_oc.training.draws import affordable_draws
 BLOCKS, WIDTH, HEADS = 6, 64, 4
 UPDATES = 1200
 OPTIONS = {"batch": 16, "learning_rate": 1e-3, "threads": 1, "checkpoint_seconds": 60.0}
-
-
-def define_missing_operators() -> list[torch.library.Library]:
-    """What torchvision, which transformers imports if it is there, looks for and a torch without its operators lacks.
-
-    To be kept as long as it is used.
-    """
-    try:
-        import torchvision  # noqa: F401
-    except ImportError:
-        return []
-    except RuntimeError:  # "operator torchvision::nms does not exist"
-        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-            del sys.modules[name]
-    else:
-        return []
-    library = torch.library.Library("torchvision", "DEF")
-    for name in ("nms", "qnms"):
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    return [library]
-
-
-_OPERATORS = define_missing_operators()
 
 
 def network(blocks: int, seed: int) -> Network:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import node_oc as oc
+from experiments import missing_operators  # noqa: F401
 from experiments.zoo.written import PreNormTransformer, ResidualMLP, SharedLoop
 
 VOCABULARY = 50
@@ -114,21 +114,7 @@ ZOO = (
 
 
 def register() -> None:
-    """Enter the networks written by hand, and let torchvision be imported, which timm and transformers do too.
-
-    Where torchvision's compiled operators don't match torch, its import fails for want of two that no model here uses.
-    """
+    """Enter the networks written by hand."""
     for name, model in (("residual-mlp", ResidualMLP), ("transformer", PreNormTransformer),
                         ("shared-loop", SharedLoop)):  # fmt: skip
         oc.register_model(f"zoo-{name}", model)
-    try:
-        import torchvision  # noqa: F401
-    except RuntimeError:
-        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        _LIBRARIES.append(torch.library.Library("torchvision", "FRAGMENT"))
-        for name in ("nms", "qnms"):
-            _LIBRARIES[-1].define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-
-
-_LIBRARIES: list[Any] = []  # definitions go when their library does
