@@ -27,6 +27,7 @@ from node_oc.discretization import TABLEAUS, DepthGrid, Network
 from node_oc.errors import ConfigError, ShapeError
 from node_oc.problem import Problem
 from node_oc.problem.waking import Look
+from node_oc.record import make_record as make_the_record
 from node_oc.record.growth import grown as told
 from node_oc.search import Candidate, Found, GrowthSearch, Protocol, Window
 from node_oc.search import windows as module
@@ -888,7 +889,7 @@ def test_one_stage_and_empty_stages_have_a_first_step_too(halves: Split, monkeyp
 def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Found, dict[str, Any], Path]:
     """A run with its answer, 3 layers of 5 by decree; pictures are drawn elsewhere."""
     kept: list[Found] = []
-    make, enough = pipeline.make_record, Windows.enough
+    make, enough = make_the_record, Windows.enough
 
     def decreed(self: Windows, name: str, one: Grown, other: Grown) -> bool:
         enough(self, name, one, other)
@@ -907,8 +908,8 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Found, dict[str, Any]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Windows, "enough", decreed)
         patch.setattr(Windows, "nothing_left", lambda self, grown: False)
-        patch.setattr(pipeline, "make_record", make_record)
-        patch.setattr(pipeline, "draw_all", lambda *a: {})
+        patch.setattr("node_oc.pipeline.running.make_record", make_record)
+        patch.setattr("node_oc.pipeline.running.draw_all", lambda *a: {})
         record = pipeline.run(config, folder)
     return kept[0], record, folder
 

@@ -82,7 +82,7 @@ def draw_all(record: Record, folder: str | Path) -> dict[str, Path]:
 
 
 def draw_rivals(record: Record, path: str | Path) -> None:
-    """Writes the picture of a comparison, see :func:`node_oc.pipeline.compare`, as PNG.
+    """Writes the picture of a comparison, see :func:`node_oc.pipeline.comparing.compare`, as PNG.
 
     Raises:
         StoreError: a file that cannot be written.

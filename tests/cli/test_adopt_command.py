@@ -90,8 +90,8 @@ def _here(place: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         patch.setattr(sys, "path", [*sys.path])
-        patch.setattr(pipeline, "draw_all", lambda *a: {})
-        patch.setattr(pipeline, "draw_rivals", lambda *a: None)
+        patch.setattr("node_oc.pipeline.running.draw_all", lambda *a: {})
+        patch.setattr("node_oc.pipeline.comparing.draw_rivals", lambda *a: None)
         patch.setattr("node_oc.record.record.SECONDS", 0.0)
         yield
     sources.TRUSTED.clear()

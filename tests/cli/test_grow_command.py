@@ -46,7 +46,7 @@ def hashes(folder: Path) -> dict[str, str]:
 def _no_pictures() -> Iterator[None]:
     """They are drawn elsewhere, and take longer than everything here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "draw_all", lambda *a: {})
+        patch.setattr("node_oc.pipeline.running.draw_all", lambda *a: {})
         yield
 
 

@@ -11,6 +11,7 @@ from systems import zero_
 
 from node_oc import cli, pipeline, store
 from node_oc.config import Config
+from node_oc.discretization import TABLEAUS
 from node_oc.exporting import save_model
 from node_oc.inference import Model
 
@@ -80,7 +81,7 @@ def test_a_price_of_the_configuration_is_kept(
     config = Config.load("spirals", [*SETS, "problem.price=0.25", "problem.stage_weight=0.5", "system.table=midpoint"])
     monkeypatch.setattr(pipeline, "read_config", lambda folder: config)
     network = pipeline.read_network(run, "priced")
-    network.table = pipeline.TABLEAUS["midpoint"]
+    network.table = TABLEAUS["midpoint"]
     monkeypatch.setattr(pipeline, "read_network", lambda folder, which: network)
     out = diagnose(monkeypatch, capsys, run, "--hamiltonian")
     assert "stage weight 0.5, energy 0 and price 0.25" in out

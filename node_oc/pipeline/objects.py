@@ -1,0 +1,48 @@
+"""From a configuration to the objects of a run: samples, network, problem."""
+
+from __future__ import annotations
+
+from node_oc import data
+from node_oc.config import Config
+from node_oc.cropping import spread_steps
+from node_oc.data.split import Split
+from node_oc.discretization import TABLEAUS, DepthGrid, Network
+from node_oc.problem.cost import SoftCrossEntropy, SquaredError
+from node_oc.problem.ocp import Problem
+from node_oc.system import make_system
+from node_oc.training.batches import derived_generator
+
+
+def load_split(config: Config) -> Split:
+    """The samples that the configuration names."""
+    c = config.data
+    if c.source == "spirals":
+        return data.spirals(c.turns, c.train, c.val, c.test, c.seed)
+    if c.source == "digits":
+        return data.digits(c.seed)
+    if c.source == "idx":
+        return data.idx(str(c.path))
+    return data.table(str(c.path), str(c.target), c.task, c.drop, c.val_fraction, c.test_fraction, c.seed)
+
+
+def make_network(config: Config, split: Split, depth: int | None = None, name: str = "reference") -> Network:
+    """An untrained network of the configured kind; its weights depend on the seed, the name and the depth.
+
+    Of an adopted model the whole one, or the steps that a cut to ``depth`` would keep if all were awake.
+    """
+    c = config.system
+    seeded = c.depth if depth is None else depth
+    generator = derived_generator(config.training.seed, "weights", name, seeded)
+    system = make_system(c, split.inputs, split.outputs, seeded, generator)
+    if c.kind != "adopted":
+        return Network(system, DepthGrid.uniform(seeded, c.step), TABLEAUS[c.table])
+    network = Network(system)
+    return network if depth is None or depth == network.depth else network.keep(spread_steps(network, depth))
+
+
+def make_problem(config: Config, split: Split) -> Problem:
+    """Soft cross-entropy, or squared error in regression, as stage and terminal cost."""
+    c = config.problem
+    classify = split.task == "classification"
+    cost = SoftCrossEntropy(split.outputs, c.eps) if classify else SquaredError()
+    return Problem(cost, cost, c.stage_weight, c.energy, 0.0 if c.price == "auto" else c.price)
