@@ -12,8 +12,9 @@ from node_oc.data import spirals
 from node_oc.discretization import Network
 from node_oc.problem import Problem
 from node_oc.system import DenseSystem
+from node_oc.training.group_adam import GroupAdam
 from node_oc.training.loop import make_fabric
-from node_oc.training.method import GroupAdam, Method
+from node_oc.training.method import Method
 
 
 def test_first_group_step_by_hand_of_two_groups_at_once() -> None:
