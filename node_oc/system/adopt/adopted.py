@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,9 +12,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from node_oc.errors import ConfigError, ShapeError
-from node_oc.system.adopt.chunks import in_chunks
-from node_oc.system.adopt.inputs import in_order, leaves_of, repeated
-from node_oc.system.adopt.piece import Piece
+from node_oc.system.adopt.evaluation import Evaluation
+from node_oc.system.adopt.inputs import in_order
 from node_oc.system.adopt.plan import Branch, Plan
 from node_oc.system.adopt.weights import Weights, row_norms, scale_rows_, with_prefix, without_prefix
 from node_oc.system.base import System
@@ -47,10 +47,10 @@ class AdoptedSystem(System):
         super().__init__()
         self.memory = MEMORY
         self.plan, self.steps, self.example, self.source = plan, tuple(steps), example, source
-        self._weights = [weights]
+        self._weights = weights
         self.model = weights.root
         self.whole = whole
-        self._inputs: list[Any] | None = None
+        self._pieces = Evaluation(plan, weights, example[1])
         self._norms: dict[str, Tensor] = {}
         # The model is a child, so that a child of its own called "head" is not in the way of ours; files have its
         # names.
@@ -82,15 +82,15 @@ class AdoptedSystem(System):
 
     def group(self, k: int) -> list[nn.Parameter]:
         self.check_step(k)
-        return [self._weights[0].parameter(name) for name in self.plan.branches[self.steps[k]].group]
+        return [self._weights.parameter(name) for name in self.plan.branches[self.steps[k]].group]
 
     def control(self, k: int) -> list[nn.Parameter]:
         self.check_step(k)
-        return [self._weights[0].parameter(name) for name in self.plan.branches[self.steps[k]].parameters]
+        return [self._weights.parameter(name) for name in self.plan.branches[self.steps[k]].parameters]
 
     def affine_readout(self) -> tuple[Tensor, Tensor]:
         if self.plan.affine_head and not self._left_over:
-            weight, bias = ([self._weights[0][name]] if name else [] for name in self.plan.affine_head)
+            weight, bias = ([self._weights[name]] if name else [] for name in self.plan.affine_head)
             return weight[0], bias[0] if bias else weight[0].new_zeros(len(weight[0]))
         raise ShapeError("readout of an adopted model", got="whatever its head is",
                          expected="a readout that is affine in the state",
@@ -143,39 +143,37 @@ class AdoptedSystem(System):
         if not self.plan.reads_input:
             return self
         bound = copy.copy(self)
-        bound._inputs = self._leaves(x)
+        bound._pieces = replace(self._pieces, inputs=self._pieces.leaves(x))
         return bound
 
     def lift(self, x: Any) -> Tensor:
-        piece = self._mode.lift
-        leaves = self._leaves(x)
-        return piece.function(*self._tensors(piece), *(leaves[i] for i in piece.inputs))[0]
+        return self._pieces.first(self._mode.lift, x)
 
     def branch(self, k: int, x: Tensor) -> Tensor:
-        return self._run(self._step(k).branch, self._before(k, x))
+        return self._pieces.value(self._step(k).branch, self._before(k, x))
 
     def skip(self, k: int, x: Tensor) -> Tensor:
-        return self._run(self._step(k).skip, self._before(k, x))
+        return self._pieces.value(self._step(k).skip, self._before(k, x))
 
     def split(self, k: int, c: float, x: Tensor) -> tuple[Tensor, Tensor]:
-        piece = self._step(k).split
-        skipped, added = piece.function(self._before(k, x), *self._tensors(piece), *self._read(piece, x))
+        skipped, added = self._pieces.values(self._step(k).split, self._before(k, x))
         return skipped, added
 
     def head(self, x: Tensor) -> Tensor:
         for j in self._left_over:
-            x = self._run(self._mode.steps[j].skip, x)
-        return self._run(self._mode.head, x)
+            x = self._pieces.value(self._mode.steps[j].skip, x)
+        return self._pieces.value(self._mode.head, x)
 
     def skips(self, k: int, states: Tensor) -> Tensor:
-        return self._stacked([*(self._mode.steps[j].tail for j in self._passed(k)), self._step(k).tail], states)
+        pieces = [*(self._mode.steps[j].tail for j in self._passed(k)), self._step(k).tail]
+        return self._pieces.stacked(pieces, states, self.memory)
 
     def heads(self, states: Tensor) -> Tensor:
         pieces = [*(self._mode.steps[j].tail for j in self._left_over), self._mode.heads]
         update = self.model.training and torch.is_grad_enabled()
         for name in self._mode.heads.counters if update else ():
-            self._weights[0][name].add_(1)
-        return self._stacked(pieces, states, update)
+            self._weights[name].add_(1)
+        return self._pieces.stacked(pieces, states, self.memory, update)
 
     # cutting
 
@@ -186,7 +184,7 @@ class AdoptedSystem(System):
         if kept != sorted(set(kept)):
             raise ConfigError("steps", got=list(steps), expected="each once, ascending", do="Sort them.")
         names = {t for training in (False, True) for piece in self.plan.pieces(kept, training) for t in piece.tensors}
-        return AdoptedSystem(self.plan, self._weights[0].only(names), kept, example=self.example, source=self.source)
+        return AdoptedSystem(self.plan, self._weights.only(names), kept, example=self.example, source=self.source)
 
     @property
     def own_statistics(self) -> bool:
@@ -203,12 +201,12 @@ class AdoptedSystem(System):
         """
         if not self._norms:
             inner = [name for b in self.branches for name in b.parameters if name not in b.group]
-            scales = {name: self._weights[0].parameter(name) for name in (*inner, *sorted(self.plan.trunk))}
+            scales = {name: self._weights.parameter(name) for name in (*inner, *sorted(self.plan.trunk))}
             self._norms = {n: row_norms(p) for n, p in scales.items() if p.dim() > 1 or n in self.plan.gains}
 
     def constrain_(self) -> None:
         for name, norms in self._norms.items():
-            scale_rows_(self._weights[0].parameter(name), norms)
+            scale_rows_(self._weights.parameter(name), norms)
 
     def release_(self) -> None:
         self._norms = {}
@@ -233,44 +231,11 @@ class AdoptedSystem(System):
 
     def _before(self, k: int, x: Tensor) -> Tensor:
         for j in self._passed(k):
-            x = self._run(self._mode.steps[j].skip, x)
+            x = self._pieces.value(self._mode.steps[j].skip, x)
         return x
-
-    def _tensors(self, piece: Piece) -> list[Tensor]:
-        return [self._weights[0][name] for name in piece.tensors]
-
-    def _run(self, piece: Piece, x: Tensor) -> Tensor:
-        return piece.function(x, *self._tensors(piece), *self._read(piece, x))[0]
-
-    def _read(self, piece: Piece, x: Tensor, depths: int | None = None) -> list[Any]:
-        """The inputs that a piece reads, repeated where several depths are stacked in its state."""
-        if not piece.inputs:
-            return []
-        if self._inputs is None:
-            raise ConfigError("a branch that reads the model's inputs", got="no input at hand",
-                              expected="system.given(x)", do="Use node_oc.rollout, which asks for it.")  # fmt: skip
-        if depths is None:  # one state; or several, one behind the other, where its rows are samples
-            depths = max(1, x.shape[0] // self._inputs[self.plan.main].shape[0]) if self.plan.by_sample else 1
-        values = [self._inputs[i] for i in piece.inputs]
-        return repeated(values, [self.plan.expected[i] for i in piece.inputs], depths)
-
-    def _stacked(self, pieces: Sequence[Piece], states: Tensor, update: bool = False) -> Tensor:
-        """States (m, B, ..) of several depths through some pieces, in chunks that fit into memory."""
-
-        def through(part: Tensor, update: bool) -> Tensor:
-            x = part.flatten(0, 1)
-            for piece in pieces:
-                tail = (len(part), update) if piece.tail else ()
-                x = piece.function(x, *tail, *self._tensors(piece), *self._read(piece, x, len(part)))[0]
-            return x.unflatten(0, (len(part), -1))
-
-        return in_chunks(through, states, self.memory, own=any(piece.tail for piece in pieces), update=update)
-
-    def _leaves(self, x: Any) -> list[Any]:
-        return leaves_of(x, self.plan.in_spec, self.plan.expected, self.plan.main, self.example[1])
 
     def _apply(self, fn: Any, recurse: bool = True) -> AdoptedSystem:
         super()._apply(fn, recurse)
-        self._weights[0].move(fn)
+        self._weights.move(fn)
         self._norms = {name: fn(norm) for name, norm in self._norms.items()}
         return self
