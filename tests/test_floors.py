@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "node_oc"
 FLOORS = [
-    "errors",
+    "errors seeds",
     "config store",
     "data system",
     "discretization",

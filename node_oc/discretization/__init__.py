@@ -4,7 +4,17 @@ from node_oc.discretization.controls import Controls
 from node_oc.discretization.discretize import discretize
 from node_oc.discretization.driver import TIME, Driver, Time
 from node_oc.discretization.grid import DepthGrid
+from node_oc.discretization.law import Gaussian, Law, TwoPoint, Uniform
 from node_oc.discretization.network import Network
+from node_oc.discretization.noise import (
+    Mean,
+    Noise,
+    branch_dropout,
+    gaussian,
+    shake_shake,
+    stochastic_depth,
+    two_point,
+)
 from node_oc.discretization.refine import refine
 from node_oc.discretization.step import step
 from node_oc.discretization.tableau import EULER, HEUN, MIDPOINT, RK4, TABLEAUS, Tableau
@@ -19,10 +29,21 @@ __all__ = [
     "Controls",
     "DepthGrid",
     "Driver",
+    "Gaussian",
+    "Law",
+    "Mean",
     "Network",
+    "Noise",
     "Tableau",
     "Time",
+    "TwoPoint",
+    "Uniform",
+    "branch_dropout",
     "discretize",
+    "gaussian",
     "refine",
+    "shake_shake",
     "step",
+    "stochastic_depth",
+    "two_point",
 ]

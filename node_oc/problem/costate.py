@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from node_oc.discretization.driver import TIME, Driver
 from node_oc.discretization.network import Network
 from node_oc.errors import ConfigError, DivergenceError
 from node_oc.problem.ocp import Problem
@@ -32,7 +33,9 @@ class Costates:
         return torch.stack([p.flatten(1).norm(dim=1).sum() for p in self.p])
 
 
-def step_hamiltonian(network: Network, problem: Problem, k: int, x: Tensor, p: Tensor, target: Tensor) -> Tensor:
+def step_hamiltonian(
+    network: Network, problem: Problem, k: int, x: Tensor, p: Tensor, target: Tensor, driver: Driver = TIME
+) -> Tensor:
     """gamma h_k l(x_k) + p_{k+1} . x_{k+1}(x_k, u_k): Ham_k less its control cost h_k r(u_k). Scalar.
 
     Its gradient in x_k is p_k, that in u_k, with the control cost's, is dJ/du_k (the discrete maximum principle
@@ -46,8 +49,9 @@ def step_hamiltonian(network: Network, problem: Problem, k: int, x: Tensor, p: T
         x: state x_k, (B, ...).
         p: costate p_{k+1}, shaped as x_{k+1}.
         target: class indices (B,) or regression targets (B, K).
+        driver: of the trajectory that the state is from.
     """
-    after, stages = network.advance(k, x)
+    after, stages = network.advance(k, x, driver)
     value = (p * after).sum()
     if problem.stage_weight:
         weight = problem.stage_weight * network.grid.h[k] * network.system.pace
@@ -72,7 +76,7 @@ def costate_sweep(trajectory: Trajectory, problem: Problem, target: Tensor) -> C
         DivergenceError: a state or costate that is not finite; its layer is named.
         ConfigError: a terminal cost without a gradient in the output.
     """
-    network = trajectory.network
+    network, driver = trajectory.network, trajectory.driver
     for k, state in enumerate(trajectory.states):
         _check_finite("state x", k, state)
     with torch.enable_grad():
@@ -85,7 +89,7 @@ def costate_sweep(trajectory: Trajectory, problem: Problem, target: Tensor) -> C
         _check_finite("costate p", network.depth, p[-1])
         for k in reversed(range(network.depth)):
             x = trajectory.states[k].detach().requires_grad_()
-            p.append(torch.autograd.grad(step_hamiltonian(network, problem, k, x, p[-1], target), x)[0])
+            p.append(torch.autograd.grad(step_hamiltonian(network, problem, k, x, p[-1], target, driver), x)[0])
             _check_finite("costate p", k, p[-1])
     return Costates(trajectory, tuple(reversed(p)))
 

@@ -29,12 +29,14 @@ class Trajectory:
         layout: which distinct states there are.
         runs: the distinct states of each run of identity skips: one tensor (m, B, ...), or m tensors (B, ...).
         last: x_N, (B, ...).
+        driver: what drove the steps.
     """
 
     network: Network
     layout: Layout
     runs: tuple[Tensor | Sequence[Tensor], ...]
     last: Tensor
+    driver: Driver = TIME
     _memo: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
@@ -192,10 +194,10 @@ def rollout(
             parameters.
 
     Raises:
-        ConfigError: ``analytic`` is True and cannot be.
+        ConfigError: ``analytic`` is True and cannot be, or a driver that the system cannot take.
     """
     network = (Network(network) if isinstance(network, System) else network).given(x)
-    state = network.system.lift(x)
+    state, driver = network.system.lift(x), driver.on(network.system)
     return pass_through(network, state, 0, network.depth, driver, choose(network, state, analytic, controls), controls)
 
 
@@ -239,4 +241,4 @@ def pass_through(
             if k in awake or not system.is_identity(k):
                 nodes += [*stages[1:], state] if k in awake else [state]
         runs.append(nodes)
-    return Trajectory(network, layout, tuple(runs), state)
+    return Trajectory(network, layout, tuple(runs), state, driver)

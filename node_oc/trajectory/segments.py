@@ -40,7 +40,7 @@ class Segmented:
         self, network: Network, x: Tensor, cuts: tuple[int, ...] | None = None, *, driver: Driver = TIME,
         analytic: bool | None = None, controls: Controls | None = None,
     ) -> None:  # fmt: skip
-        self.network, self.x, self.driver, self.controls = network, x, driver, controls
+        self.network, self.x, self.driver, self.controls = network, x, driver.on(network.system), controls
         self.analytic = analytic
         self.cuts = cuts_of(network) if cuts is None else cuts
         bounds = [0, *self.cuts, network.depth]
