@@ -35,9 +35,9 @@ from node_oc.plots.style import CUT, INK, MUTED, Record, figure, layers, styled
 from node_oc.problem import Problem
 from node_oc.search import HorizonCrop, Protocol, crop_horizon
 from node_oc.search.horizon import grid
+from node_oc.seeds import derived_generator
 from node_oc.system import DenseSystem
 from node_oc.system.ode import Coordinates, DenseVectorField, NeuralODE, Pad, Piecewise
-from node_oc.training.batches import derived_generator
 from node_oc.training.heal import heal
 from node_oc.trajectory import Solution, Solved, dense_output
 

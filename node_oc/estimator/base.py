@@ -23,8 +23,8 @@ from node_oc.estimator.train import one_process, train
 from node_oc.problem.cost import Cost
 from node_oc.problem.ocp import Problem
 from node_oc.problem.weighted import Weighted
+from node_oc.seeds import derived_generator
 from node_oc.system.field import Activation
-from node_oc.training.batches import derived_generator
 from node_oc.training.method import Info
 
 

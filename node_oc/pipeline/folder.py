@@ -11,7 +11,7 @@ from node_oc.cropping import deepen
 from node_oc.discretization import Network
 from node_oc.errors import StoreError
 from node_oc.exporting import load_model
-from node_oc.training.batches import derived_generator
+from node_oc.seeds import derived_generator
 from node_oc.training.checkpoint import CHECKPOINT, read_weights
 
 RUN, CONFIG, TRAININGS, COMPARE, START = "run.json", "config.toml", "trainings", "compare", "start"

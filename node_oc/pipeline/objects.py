@@ -9,8 +9,8 @@ from node_oc.data.split import Split
 from node_oc.discretization import TABLEAUS, DepthGrid, Network
 from node_oc.problem.cost import SoftCrossEntropy, SquaredError
 from node_oc.problem.ocp import Problem
+from node_oc.seeds import derived_generator
 from node_oc.system import make_system
-from node_oc.training.batches import derived_generator
 
 
 def load_split(config: Config) -> Split:

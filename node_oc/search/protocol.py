@@ -20,8 +20,8 @@ from node_oc.discretization.network import Network
 from node_oc.errors import ConfigError
 from node_oc.problem.ocp import Problem
 from node_oc.search.found import Candidate
+from node_oc.seeds import derived_generator
 from node_oc.system import AdoptedSystem
-from node_oc.training.batches import derived_generator
 from node_oc.training.heal import HEALING, heal
 from node_oc.training.loop import Progress, make_fabric
 

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from hashlib import sha256
 
 import torch
 from torch import Tensor
 
 from node_oc.config import TrainingSection
-
-
-def derived_generator(seed: int, *names: object) -> torch.Generator:
-    """A generator whose stream depends on the seed and on the names, and on nothing that ran before."""
-    digest = sha256("/".join(str(part) for part in (seed, *names)).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+from node_oc.seeds import derived_generator
 
 
 def batches_per_epoch(samples: int, batch: int) -> int:

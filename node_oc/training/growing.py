@@ -16,7 +16,7 @@ from node_oc.data.split import Part, onto
 from node_oc.discretization.network import Network
 from node_oc.errors import ShapeError
 from node_oc.problem.ocp import Problem
-from node_oc.training.batches import derived_generator
+from node_oc.seeds import derived_generator
 from node_oc.training.loop import Plan, Progress, fit
 
 AVERAGED = 0.25  # share of a window, its end, over which the iterates are averaged

@@ -17,7 +17,7 @@ from node_oc.discretization.controls import Controls
 from node_oc.discretization.network import Network
 from node_oc.errors import ConfigError
 from node_oc.problem.ocp import Problem
-from node_oc.training.batches import derived_generator
+from node_oc.seeds import derived_generator
 from node_oc.training.draws import settled
 from node_oc.training.group_adam import GroupAdam
 from node_oc.training.objective import Compilation, Scaled, compiled, solver_of

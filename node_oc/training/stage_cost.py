@@ -12,8 +12,8 @@ from node_oc.discretization.network import Network
 from node_oc.errors import ConfigError
 from node_oc.problem.ocp import Objective, Problem, group_norms
 from node_oc.problem.optimality import shrink_
+from node_oc.seeds import derived_generator
 from node_oc.system.base import System
-from node_oc.training.batches import derived_generator
 from node_oc.training.draws import settled
 from node_oc.trajectory.rollout import rollout
 
