@@ -29,7 +29,19 @@ from node_oc.errors import ConfigError
 OF_OTHERS = {
     "dense": ("channels", "image", "model", "arguments"),
     "conv": ("width", "hidden", "lift", "head", "model", "arguments"),
-    "adopted": ("depth", "width", "hidden", "channels", "activation", "lift", "head", "step", "table", "row_norm"),
+    "adopted": (
+        "depth",
+        "width",
+        "hidden",
+        "channels",
+        "activation",
+        "lift",
+        "head",
+        "step",
+        "table",
+        "row_norm",
+        "branches",
+    ),
 }
 
 
@@ -65,7 +77,28 @@ class Config(BaseModel):
         costs = [key for key in ("flops", "latency") if getattr(search, key) is not None]
         table, regression, held = data.source == "table", data.task == "regression", "data.val_fraction"
         files, rest = table or data.source == "idx", 1 - data.val_fraction - data.test_fraction
+        training, noisy = self.training, self.training.driver != "time"
         rules = [  # (broken, key, got, expected, do)
+            (noisy and training.solver != "table", "training.driver",
+             f"{training.driver} with training.solver={training.solver}", "a table",
+             "Leave one out: an adaptive solver would shrink its steps without end to follow noise."),
+            (noisy and training.compile, "training.compile", f"true with training.driver={training.driver}", "false",
+             "Leave one out: noise is drawn from a generator for each layer, which a compiled graph cannot hold."),
+            (training.driver == "shake_shake" and system.branches != 2, "training.driver",
+             "shake_shake with system.branches=1", "two branches a step", "Set system.branches=2."),
+            (training.driver_decay and training.driver != "stochastic_depth", "training.driver_decay",
+             f"true with training.driver={training.driver}", "stochastic_depth", "Leave it out."),
+            (training.driver_per is not None and training.driver in ("time", "shake_shake", "stochastic_depth"),
+             "training.driver_per", f"{training.driver_per} with training.driver={training.driver}",
+             "branch_dropout, two_point or gaussian", "Leave it out: the other ones know."),
+            (training.driver_p != 0.5 and training.driver != "two_point", "training.driver_p",
+             f"{training.driver_p} with training.driver={training.driver}", "two_point", "Leave it out."),
+            (training.driver_keep != 0.8 and training.driver in ("time", "shake_shake"), "training.driver_keep",
+             f"{training.driver_keep} with training.driver={training.driver}", "a driver that has it",
+             "Set training.driver as well, or leave it out."),
+            (training.driver_fresh and (not noisy or (not adopted and system.table == "euler") or adopted),
+             "training.driver_fresh", f"true with training.driver={training.driver}, system.table={system.table}",
+             "noise, and a table of several stages", "Leave it out: a step of one stage draws once."),
             (self.training.compile and self.training.gradient_checkpointing, "training.gradient_checkpointing", True,
              "one of compile and gradient_checkpointing", "Leave one out: a compiler plans memory itself."),
             (self.training.compile and self.training.solver != "table", "training.compile",

@@ -82,6 +82,7 @@ class SystemSection(Section):
     step: float = Field(default=1.0, gt=0, description="step size h, time per residual step")
     table: Literal["euler", "midpoint", "heun", "rk4"] = Field(default="euler", description="one-step method")
     row_norm: float = Field(default=1.0, ge=0, description="norm that inner weight rows are kept at; 0 for free rows")
+    branches: Literal[1, 2] = Field(default=1, description="branches of a step; 2 for shake_shake, their mean is taken")
 
 
 class ProblemSection(Section):
@@ -119,6 +120,18 @@ class TrainingSection(Section):
     tolerance: float = Field(default=1e-6, gt=0, description="rtol and atol of an adaptive solver")
     adjoint: bool = Field(
         default=False, description="adaptive solver: gradient by the continuous adjoint; see check_gradients first")
+    driver: Literal["time", "stochastic_depth", "branch_dropout", "two_point", "gaussian", "shake_shake"] = Field(
+        default="time", description="what drives a step while training: time, or noise")
+    driver_keep: float = Field(
+        default=0.8, gt=0, le=1,
+        description="survival or keep probability; two_point and gaussian have the variance that it gives, (1-p)/p")
+    driver_p: float = Field(default=0.5, gt=0, lt=1, description="two_point: probability of the upper value")
+    driver_per: Literal["unit", "channel", "sample"] | None = Field(
+        default=None, description="what has noise of its own; left out: sample for stochastic_depth, unit otherwise")
+    driver_decay: bool = Field(
+        default=False, description="stochastic_depth: survival falls linearly with depth, from 1 to driver_keep")
+    driver_fresh: bool = Field(
+        default=False, description="a table of several stages draws for every stage, and not once a step")
     checkpoint_seconds: float = Field(default=10.0, ge=0, description="least seconds between checkpoints")
 
 

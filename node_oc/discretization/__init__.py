@@ -5,6 +5,7 @@ from node_oc.discretization.discretize import discretize
 from node_oc.discretization.driver import TIME, Driver, Time
 from node_oc.discretization.grid import DepthGrid
 from node_oc.discretization.law import Gaussian, Law, TwoPoint, Uniform
+from node_oc.discretization.limit import LimitSDE, NotSmoothWarning, limit_sde
 from node_oc.discretization.network import Network
 from node_oc.discretization.noise import (
     Mean,
@@ -31,9 +32,11 @@ __all__ = [
     "Driver",
     "Gaussian",
     "Law",
+    "LimitSDE",
     "Mean",
     "Network",
     "Noise",
+    "NotSmoothWarning",
     "Tableau",
     "Time",
     "TwoPoint",
@@ -41,6 +44,7 @@ __all__ = [
     "branch_dropout",
     "discretize",
     "gaussian",
+    "limit_sde",
     "refine",
     "shake_shake",
     "step",

@@ -37,19 +37,19 @@ def step(
     Raises:
         ShapeError: a table of several stages on a step whose skip is not the identity.
     """
-    h = system.pace * h
+    time = system.pace * h
     if table.stages == 1 and driver.diffusion == "branch":
         behind, slope = system.split(k, 0.0, x)
-        return increase(behind, slope, 1.0, driver.increment(k, 0, h, behind)), (x,)
+        return increase(behind, slope, 1.0, driver.increment(k, 0, time, behind)), (x,)
     if table.stages == 1:
         behind = system.skip(k, x)
-        return _combine(behind, table.b, [_terms(system, k, 0.0, 0, h, behind, driver)]), (x,)
+        return _combine(behind, table.b, [_terms(system, k, 0.0, 0, time, behind, driver)]), (x,)
     check_stages(system, table, k)
     stages: list[Tensor] = []
     slopes: list[list[Term]] = []
     for i, (c, row) in enumerate(zip(table.c, table.a, strict=True)):
         stages.append(_combine(x, row, slopes))
-        slopes.append(_terms(system, k, c, i, h, stages[-1], driver))
+        slopes.append(_terms(system, k, c, i, time, stages[-1], driver))
     return _combine(x, table.b, slopes), tuple(stages)
 
 

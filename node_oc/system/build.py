@@ -12,6 +12,7 @@ from node_oc.system.adopt import AdoptedSystem, adopted_from, source_of
 from node_oc.system.base import System
 from node_oc.system.conv import ConvSystem
 from node_oc.system.dense import DenseSystem
+from node_oc.system.paired import PairedSystem
 
 OUTPUTS = ("num_classes", "num_labels")  # what torchvision and timm, and transformers, call the number of outputs
 
@@ -33,6 +34,9 @@ def make_system(c: SystemSection, features: int, outputs: int, depth: int, gener
     """
     if c.kind == "adopted":
         return _make_adopted(c, features, outputs, generator)
+    if c.branches == 2:
+        one = c.model_copy(update={"branches": 1})
+        return PairedSystem(*(make_system(one, features, outputs, depth, generator) for _ in range(2)))
     if c.kind == "conv":
         return ConvSystem(
             image_of(c.image, features), outputs, channels=c.channels, blocks=spread(depth, len(c.channels)),

@@ -149,7 +149,9 @@ def fit(
             chosen = batch_indices(update, len(x), options.batch, options.seed, plan.order or plan.name)
             mine = slice(fabric.global_rank, None, fabric.world_size)
             batch = (x[mine], y[mine]) if chosen is None else (x[chosen[mine]], y[chosen[mine]])
-            info = method.step(update, *batch)
+            whole = len(x) if chosen is None else len(chosen)
+            rows = (fabric.global_rank, fabric.world_size, whole) if fabric.world_size > 1 else None
+            info = method.step(update, *batch, rows)
             if not (info.objective < ceiling and math.isfinite(info.gradient_norm)):
                 raise _diverged(network, batch[0], plan, update, info.objective, options)
             ceiling = min(ceiling, EXPLODED * max(1.0, abs(info.objective)))

@@ -19,6 +19,7 @@ from node_oc.errors import ConfigError
 from node_oc.problem.ocp import Problem
 from node_oc.seeds import derived_generator
 from node_oc.training.draws import settled
+from node_oc.training.driver import drawn, noise_of, trainable
 from node_oc.training.group_adam import GroupAdam
 from node_oc.training.objective import Compilation, Scaled, compiled, solver_of
 from node_oc.trajectory.segments import cuts_of
@@ -115,6 +116,8 @@ class Method:
         # A distribution library looks for gradients in the network's own parameters.
         stacked = self.controls if fabric.world_size == 1 else None
         self.objective = Scaled(network, problem, stacked, cuts, solver)
+        noise = noise_of(options)
+        self.noise = None if noise is None else trainable(noise, network)
         self.module: Any = self.objective if options.compile else fabric.setup_module(self.objective)
         self.compilation: Compilation | None = None  # made at the first step: it wants a batch
         blocks: list[dict[str, Any]] = []
@@ -137,8 +140,10 @@ class Method:
             plain.append(GroupAdam(blocks, options.learning_rate, betas))
         self.optimizers: list[Any] = [fabric.setup_optimizers(optimizer) for optimizer in plain]
 
-    def step(self, index: int, x: Tensor, y: Tensor) -> Info:
+    def step(self, index: int, x: Tensor, y: Tensor, rows: tuple[int, int, int] | None = None) -> Info:
         """Update number ``index`` on one batch; x (B, D), y (B,) or (B, K).
+
+        Where the batch is shared among devices, ``rows`` says which of it these are: (first, stride, all).
 
         Nothing is changed where J or a gradient is not finite: Info says so.
         """
@@ -152,7 +157,8 @@ class Method:
         self.objective.problem = settled(self.objective.problem, self.network, x)
         if self.objective.problem.draws is not None:
             self.objective.generator = derived_generator(self.options.seed, "draws", index)
-        with self._noise(index):
+        self.objective.driver = drawn(self.noise, self.options.seed, index, rows)
+        with self._dropout(index):
             loss, total, terminal = self.module(x, y)
         self.fabric.backward(loss)
         self.controls.gather_()
@@ -173,7 +179,7 @@ class Method:
         return Info(float(total), float(terminal), norm, lr, awake, *astuple(did))
 
     @contextmanager
-    def _noise(self, index: int) -> Iterator[None]:
+    def _dropout(self, index: int) -> Iterator[None]:
         """torch's own random numbers, for dropout: a function of the update, so that a resumed training has them."""
         if not self.network.system.noisy:
             yield

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from node_oc.config import TrainingSection
 from node_oc.discretization.controls import Controls
+from node_oc.discretization.driver import TIME, Driver
 from node_oc.discretization.network import Network
 from node_oc.errors import ConfigError
 from node_oc.problem.ocp import Problem
@@ -34,9 +35,12 @@ def solver_of(options: TrainingSection) -> Solver | None:
         (options.adjoint and not adaptive, "adjoint", "an adaptive solver with it"),
         (options.adjoint and options.gradient_checkpointing, "adjoint", "no gradient_checkpointing beside it"),
         (options.compile and adaptive, "compile", "a table with it: an adaptive solver's steps are not known before"),
+        (options.driver != "time" and adaptive, "driver", "time with an adaptive solver, which cannot follow noise"),
+        (options.driver != "time" and options.compile, "compile", "no noise with it"),
     ):
         if wrong:
-            raise ConfigError(f"training.{name}", got="True", expected=expected, do="Leave one of the two out.")
+            raise ConfigError(f"training.{name}", got=getattr(options, name), expected=expected,
+                              do="Leave one of the two out.")  # fmt: skip
     if options.solver == "table":
         return None
     gradient: Gradient = (
@@ -56,6 +60,7 @@ class Scaled(nn.Module):
         solver: what solves the ODE between the points of the grid; the table steps over it if None.
 
     Attributes:
+        driver: what drives the steps of the update that is under way.
         statistics: what the solver did for the last batch; None with a table.
     """
 
@@ -70,6 +75,7 @@ class Scaled(nn.Module):
         super().__init__()
         self.network, self.problem, self.controls, self.cuts = network, problem, controls, cuts
         self.solver = solver
+        self.driver: Driver = TIME
         self.generator: torch.Generator | None = None  # of the update that is under way
         self.statistics: Statistics | None = None
 
@@ -80,9 +86,10 @@ class Scaled(nn.Module):
             self.statistics = solution.statistics
             objective = self.problem.evaluate(solution, y)
         elif self.cuts is None:
-            objective = self.problem.evaluate(rollout(self.network, x, controls=self.controls), y, self.generator)
+            trajectory = rollout(self.network, x, driver=self.driver, controls=self.controls)
+            objective = self.problem.evaluate(trajectory, y, self.generator)
         else:
-            segmented = Segmented(self.network, x, self.cuts, controls=self.controls)
+            segmented = Segmented(self.network, x, self.cuts, driver=self.driver, controls=self.controls)
             objective = self.problem.evaluate(segmented, y)
         return (
             self.problem.scale(self.network) * objective.smooth,

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from node_oc.discretization.network import Network
+from node_oc.discretization.noise import Noise
 from node_oc.errors import ConfigError
 from node_oc.problem.ocp import Objective, Problem, group_norms
 from node_oc.problem.optimality import shrink_
 from node_oc.seeds import derived_generator
 from node_oc.system.base import System
 from node_oc.training.draws import settled
+from node_oc.training.driver import drawn, trainable
 from node_oc.trajectory.rollout import rollout
 
 
@@ -29,13 +31,17 @@ class StageCost:
         problem: costs and stage weight; its ``draws`` say how many depths are read in a call. "auto" becomes a number
             at the first call, by the shapes of its batch.
         seed: of the draws.
+        noise: what drives the steps while the model is in training mode; its mean is the model itself. None for time.
 
     Attributes:
         objective: of the last call, with a value for each layer.
     """
 
-    def __init__(self, system: System | Network, problem: Problem, *, seed: int = 0) -> None:
+    def __init__(
+        self, system: System | Network, problem: Problem, *, seed: int = 0, noise: Noise | None = None
+    ) -> None:
         self.network = system if isinstance(system, Network) else Network(system)
+        self.noise = None if noise is None else trainable(noise, self.network)
         self.problem, self.seed, self.calls = problem, seed, 0
         self.objective: Objective | None = None
 
@@ -52,8 +58,9 @@ class StageCost:
         x, y = _parted(batch, target)
         self.problem = settled(self.problem, self.network, x)
         draws = derived_generator(self.seed, "draws", self.calls)
+        driver = drawn(self.noise if self.network.system.training else None, self.seed, self.calls, None)
         self.calls += 1
-        self.objective = self.problem.evaluate(rollout(self.network, x), y, draws)
+        self.objective = self.problem.evaluate(rollout(self.network, x, driver=driver), y, draws)
         return self.problem.scale(self.network) * self.objective.smooth
 
 

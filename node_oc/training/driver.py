@@ -1,0 +1,64 @@
+"""The driver of a training: from a configuration, drawn anew for every update."""
+
+from __future__ import annotations
+
+import math
+
+from node_oc.config import TrainingSection
+from node_oc.discretization.driver import TIME, Driver
+from node_oc.discretization.network import Network
+from node_oc.discretization.noise import (
+    Noise,
+    branch_dropout,
+    gaussian,
+    shake_shake,
+    stochastic_depth,
+    two_point,
+)
+from node_oc.errors import ConfigError
+from node_oc.seeds import derived_generator
+
+
+def noise_of(options: TrainingSection) -> Noise | None:
+    """The noise that the options ask for; None for time.
+
+    Stochastic depth is the inverted one, so that a step without noise is the mean of a noisy one.
+    """
+    keep, per, fresh = options.driver_keep, options.driver_per or "unit", options.driver_fresh
+    deviation = math.sqrt((1 - keep) / keep)
+    if options.driver == "stochastic_depth":
+        return stochastic_depth(keep, decay=options.driver_decay, inverted=True, fresh=fresh)
+    if options.driver == "branch_dropout":
+        return branch_dropout(keep, per=per, fresh=fresh)
+    if options.driver == "two_point":
+        return two_point(deviation, p=options.driver_p, per=per, fresh=fresh)
+    if options.driver == "gaussian":
+        return gaussian(deviation, per=per, fresh=fresh)
+    return shake_shake(fresh=fresh) if options.driver == "shake_shake" else None
+
+
+def trainable(noise: Noise, network: Network) -> Noise:
+    """The noise on this network, if its mean is the network itself.
+
+    Raises:
+        ConfigError: it is not, so that the network alone would not be what is trained, or the system cannot take it.
+    """
+    noise = noise.on(network.system)
+    off = next((k for k in range(network.depth) if not math.isclose(noise.mean(k), 1)), None)
+    if off is not None:
+        raise ConfigError(f"noise {noise.name}", got=f"increments of mean {noise.mean(off):g} h in step {off}",
+                          expected="mean h, so that the network without noise is the mean of the noisy one",
+                          do="Use stochastic_depth(p, inverted=True).")  # fmt: skip
+    return noise
+
+
+def drawn(noise: Noise | None, seed: int, index: int, rows: tuple[int, int, int] | None) -> Driver:
+    """The driver of one update: a function of seed and update, so that a resumed training meets the same noise.
+
+    Args:
+        noise: None for time.
+        seed: of the training.
+        index: of the update.
+        rows: which samples of the whole batch are on this device, see :class:`node_oc.discretization.noise.Source`.
+    """
+    return TIME if noise is None else noise.drawn(derived_generator(seed, "driver", index), rows)
