@@ -119,7 +119,7 @@ class LimitSDE(nn.Module):
 
 
 def limit_sde(
-    network: Network | System, noise: Noise, order: Literal[1, 2] = 1, *, shape: Sequence[int] | None = None
+    network: Network | System, noise: Noise, order: Literal[1, 2] = 1, *, shape: Sequence[int] = ()
 ) -> LimitSDE:
     """The SDE that a network with noise approximates weakly to this order in the step size h (our derivation).
 
@@ -147,7 +147,7 @@ def limit_sde(
         raise ConfigError("order of the limit", got=order, expected="1 or 2", do="Ask for one of the two.")
     if order == 2 and noise.root:
         raise ConfigError("order of the limit", got=f"2 for noise {noise.name}, which enters as sqrt(h) b",
-                          expected="1", do="No correction of the drift makes it 2: the noise is too large.")  # fmt: skip
+                          expected="1", do="No correction of the drift makes it 2: the noise is large.")  # fmt: skip
     if isinstance(system.pace, Tensor):
         raise ConfigError("horizon", got="one that is trained", expected="a fixed one",
                           do="Use learn_horizon=False.")  # fmt: skip
@@ -156,10 +156,10 @@ def limit_sde(
         raise ShapeError(f"skip of step {apart}", got="not the identity", expected="identity skips",
                          do="Ask for the steps of one stage: network.keep(steps).")  # fmt: skip
     if order == 2 and not smooth(system):
-        warnings.warn("the field is not smooth (ReLU): order 2 asks for its second derivatives, and is lost where "
-                      "states cross a kink; expect an order between 1 and 2", NotSmoothWarning, stacklevel=2)  # fmt: skip
-    if shape is None:
-        shape = ()
+        warnings.warn(
+            "the field is not smooth (ReLU): order 2 asks for its second derivatives, and is lost where states cross a "
+            "kink; expect an order between 1 and 2", NotSmoothWarning, stacklevel=2,
+        )  # fmt: skip
     return LimitSDE(network, noise, order, shape)
 
 
