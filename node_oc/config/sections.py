@@ -82,7 +82,7 @@ class SystemSection(Section):
     step: float = Field(default=1.0, gt=0, description="step size h, time per residual step")
     table: Literal["euler", "midpoint", "heun", "rk4"] = Field(default="euler", description="one-step method")
     row_norm: float = Field(default=1.0, ge=0, description="norm that inner weight rows are kept at; 0 for free rows")
-    branches: Literal[1, 2] = Field(default=1, description="branches of a step; 2 for shake_shake, their mean is taken")
+    branches: int = Field(default=1, ge=1, le=2, description="branches of a step; of two, for shake_shake, the mean")
 
 
 class ProblemSection(Section):

@@ -6,15 +6,9 @@ import math
 
 from node_oc.config import TrainingSection
 from node_oc.discretization.driver import TIME, Driver
+from node_oc.discretization.drivers import branch_dropout, gaussian, shake_shake, stochastic_depth, two_point
 from node_oc.discretization.network import Network
-from node_oc.discretization.noise import (
-    Noise,
-    branch_dropout,
-    gaussian,
-    shake_shake,
-    stochastic_depth,
-    two_point,
-)
+from node_oc.discretization.noise import Noise
 from node_oc.errors import ConfigError
 from node_oc.seeds import derived_generator
 
