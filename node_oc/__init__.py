@@ -56,6 +56,8 @@ _HOME = {
     "diagnose": "diagnosis.diagnose", "Diagnosis": "diagnosis.diagnose",
     "Certificate": "diagnosis.certificate", "certify": "diagnosis.certificate",
     "upper_limit": "diagnosis.certificate", "arrival": "diagnosis.arrival", "Arrival": "diagnosis.arrival",
+    "calibration": "diagnosis.calibration", "Calibration": "diagnosis.calibration",
+    "monte_carlo": "diagnosis.uncertainty", "Predictive": "diagnosis.uncertainty",
     "preserves_equilibria": "diagnosis.equilibria", "Preservation": "diagnosis.equilibria",
     "fixed_points": "diagnosis.fixed_points", "FixedPoints": "diagnosis.fixed_points",
     "FixedPoint": "diagnosis.fixed_points", "portrait": "diagnosis.portrait", "Portrait": "diagnosis.portrait",

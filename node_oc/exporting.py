@@ -105,6 +105,7 @@ def load_model(stem: Path) -> Model:
         )
         y_scale = Scale(tensors["y_mean"], tensors["y_std"]) if "y_mean" in tensors else None
         names: dict[str, Any] = {key: meta[key] for key in ("task", "classes", "features")}
+        names |= {"noise": meta["noise"]} if "noise" in meta else {}  # files of earlier versions have none
         model = Model(network, Scale(tensors["x_mean"], tensors["x_std"]), y_scale, names)
         model.load_state_dict(tensors)
     except (KeyError, RuntimeError) as error:

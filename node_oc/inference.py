@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from node_oc.data.split import Scale, Split
+from node_oc.diagnosis.uncertainty import Predictive, monte_carlo
 from node_oc.discretization.network import Network
-from node_oc.errors import ShapeError
+from node_oc.discretization.noise import Noise
+from node_oc.discretization.noise_spec import noise_from, noise_spec
+from node_oc.errors import ConfigError, ShapeError
 
 # Types of which every value is a float32 too.
 WITHIN_FLOAT32 = frozenset(
@@ -24,7 +28,7 @@ class Model(nn.Module):
         network: the trained network.
         x_scale: how raw features became the network's inputs.
         y_scale: how raw targets became the network's targets; None in classification.
-        meta: task, class names and feature names, JSON-able.
+        meta: task, class names and feature names, JSON-able; and, where there was any, the noise of the training.
     """
 
     x_mean: Tensor
@@ -42,10 +46,20 @@ class Model(nn.Module):
         self.register_buffer("y_std", None if y_scale is None else y_scale.std.double())
 
     @classmethod
-    def of(cls, network: Network, split: Split) -> Model:
-        """A network with the standardisation and the names of the data that it was trained on."""
+    def of(cls, network: Network, split: Split, noise: Noise | None = None) -> Model:
+        """A network with the standardisation and the names of the data that it was trained on, and the noise."""
         meta = {"task": split.task, "classes": list(split.classes), "features": list(split.features)}
-        return cls(network, split.x_scale, split.y_scale, meta)
+        return cls(network, split.x_scale, split.y_scale, {**meta, **noise_meta(noise)})
+
+    @property
+    def noise(self) -> Noise | None:
+        """What drove the steps while training, without draws; None where it was time.
+
+        Raises:
+            StoreError: a description that this version does not understand.
+        """
+        spec = self.meta.get("noise")
+        return None if spec is None else noise_from(spec)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -79,11 +93,58 @@ class Model(nn.Module):
         Raises:
             ShapeError: another number of features than the model was trained on.
         """
+        self._check(x)
+        out = self(x.to(self.x_mean.device))
+        if self.meta["task"] == "regression":
+            return out[:, 0].tolist(), out[:, :0]
+        return self._labels(out), out.softmax(1)
+
+    @torch.no_grad()
+    def predict_noisy(
+        self, x: Tensor, *, samples: int = 100, generator: torch.Generator, noise: Noise | None = None,
+        antithetic: bool = False,
+    ) -> tuple[list[str] | list[float], Predictive]:  # fmt: skip
+        """Predict by S noisy passes: labels as text or target values, and the passes' mean and spread.
+
+        Mean and deviation of a regression are in the target's own units.
+
+        Args:
+            x: raw features (n, D).
+            samples: S.
+            generator: see :func:`node_oc.diagnosis.uncertainty.passes`.
+            noise: what drives the steps; that of the training if None.
+            antithetic: see :func:`node_oc.diagnosis.uncertainty.passes`.
+
+        Raises:
+            ShapeError: another number of features than the model was trained on.
+            ConfigError: no noise, in the model or given; or a number of passes that will not do.
+        """
+        self._check(x)
+        noise = noise or self.noise
+        if noise is None:
+            raise ConfigError("noise of the model", got="none: it was trained without",
+                              expected="a noise to predict by",
+                              do="Train with one, --driver stochastic_depth; or give one that it never met, on the "
+                              "command line with --driver and --keep.")  # fmt: skip
+        z = self._standardised(x.to(self.x_mean.device), self.dtype).to(self.dtype)
+        found = monte_carlo(self.network, z, noise, self.meta["task"], samples=samples, generator=generator,
+                            antithetic=antithetic)  # fmt: skip
+        if self.meta["task"] != "regression":
+            return self._labels(found.mean), found
+        if self.y_mean is not None and self.y_std is not None:
+            found = replace(found, mean=found.mean * self.y_std + self.y_mean, deviation=found.deviation * self.y_std)
+        return found.mean[:, 0].tolist(), found
+
+    def _check(self, x: Tensor) -> None:
         features = len(self.meta["features"])
         if x.dim() != 2 or x.shape[1] != features:
             raise ShapeError("features", got=tuple(x.shape), expected=f"(samples, {features})",
                              do=f"Give the columns {self.meta['features'][:8]} in this order.")  # fmt: skip
-        out = self(x.to(self.x_mean.device))
-        if self.meta["task"] == "regression":
-            return out[:, 0].tolist(), out[:, :0]
-        return [self.meta["classes"][i] for i in out.argmax(1).tolist()], out.softmax(1)
+
+    def _labels(self, out: Tensor) -> list[str]:
+        return [self.meta["classes"][i] for i in out.argmax(1).tolist()]
+
+
+def noise_meta(noise: Noise | None) -> dict[str, Any]:
+    """What the description of a model says of its noise: nothing where there was none."""
+    return {} if noise is None else {"noise": noise_spec(noise)}

@@ -45,7 +45,7 @@ def test_a_run_leaves_report_pictures_and_a_model(whole: Path) -> None:
     names = {p.name for p in whole.iterdir()}
     assert {"report.json", "report.html", "cropped.safetensors", "cropped.json", "full.json", "config.toml"} <= names
     told = "growth" if pipeline.read_config(whole).search.way == "grow" else "price_curve"
-    drawn = {"trajectories", "portrait", "profile", "comparison", told, "minimisers"}
+    drawn = {"trajectories", "portrait", "profile", "comparison", told, "minimisers", "reliability"}
     assert {p.stem for p in whole.glob("*.png")} == drawn
     record = json.loads((whole / "report.json").read_text())
     depth = record["depth"]["depth"]

@@ -9,8 +9,9 @@ import typer
 from node_oc.cli.adopt import adopt
 from node_oc.cli.compare import compare
 from node_oc.cli.grow import grow
+from node_oc.cli.predict import predict
 from node_oc.cli.train import config, fit, resume, run
-from node_oc.cli.use import crop, diagnose, export, predict
+from node_oc.cli.use import crop, diagnose, export
 from node_oc.errors import NodeOCError
 
 app = typer.Typer(

@@ -8,8 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from node_oc.cli.display import bars, interruptible, show
+from node_oc.cli.driving import driver_changes
 from node_oc.cli.listing import list_branches, with_weights
-from node_oc.cli.options import BudgetOption, Certify, Data, Out, Overwrite, Set, Target, TaskOption
+from node_oc.cli.options import (
+    BudgetOption,
+    Certify,
+    Data,
+    DriverOption,
+    Keep,
+    Out,
+    Overwrite,
+    Set,
+    Target,
+    TaskOption,
+)
 from node_oc.cli.own import is_own, trust
 
 if TYPE_CHECKING:
@@ -38,7 +50,8 @@ def adopt(
     latency: Annotated[
         float | None, typer.Option(help="Share of the full network's median latency, here, that may be left.")
     ] = None,
-    certify: Certify = False, sets: Set = None, out: Out = None, overwrite: Overwrite = False,
+    certify: Certify = False, driver: DriverOption = None, keep: Keep = None, sets: Set = None, out: Out = None,
+    overwrite: Overwrite = False,
 ) -> None:  # fmt: skip
     """Train any residual network with stage costs, cut it, certify, report and export.
 
@@ -48,7 +61,8 @@ def adopt(
 
     trust(source)
     given = {"data.target": target, "data.task": task, "search.budget": budget, "search.flops": flops,
-             "search.latency": latency, "search.certify": True if certify else None}  # fmt: skip
+             "search.latency": latency, "search.certify": True if certify else None,
+             **driver_changes(driver, keep)}  # fmt: skip
     sizes, kind = _shape(shape)
     overrides: dict[str, Any] = {
         "system.kind": "adopted", "system.model": source, "system.arguments": _arguments(arg or []),

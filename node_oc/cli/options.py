@@ -34,6 +34,18 @@ Way = Annotated[
     str | None,
     typer.Option("--search", help="grow (default): from two layers. cut: train a deep network, then cut it."),
 ]
+DriverOption = Annotated[
+    str | None,
+    typer.Option(
+        "--driver", metavar="NAME", show_default=False,
+        help="What drives a step while training: time (default), stochastic_depth, branch_dropout, two_point, "
+        "gaussian, shake_shake.",
+    ),
+]  # fmt: skip
+Keep = Annotated[
+    float | None,
+    typer.Option("--keep", metavar="P", show_default=False, help="Survival or keep probability of the driver; 0.8."),
+]
 Certify = Annotated[bool, typer.Option("--certify", help="Report the certified depth as the depth.")]
 Out = Annotated[Path | None, typer.Option(help="Directory to write; runs/NAME by default.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier call wrote there.")]

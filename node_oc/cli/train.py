@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from node_oc.cli.display import bars, interruptible, show
+from node_oc.cli.driving import driver_changes
 from node_oc.cli.options import (
     BudgetOption,
     Certify,
     Data,
+    DriverOption,
+    Keep,
     Name,
     Out,
     Overwrite,
@@ -30,24 +33,25 @@ if TYPE_CHECKING:
 
 def run(
     name: Name = None, data: Data = None, target: Target = None, task: TaskOption = None,
-    search: Way = None, budget: BudgetOption = None, certify: Certify = False,
-    sets: Set = None, out: Out = None, overwrite: Overwrite = False, model: Own = None,
+    search: Way = None, budget: BudgetOption = None, certify: Certify = False, driver: DriverOption = None,
+    keep: Keep = None, sets: Set = None, out: Out = None, overwrite: Overwrite = False, model: Own = None,
 ) -> None:  # fmt: skip
     """Find the depth while training, or cut a deep network; certify, report and export."""
     trust(model)
     extra = [f"search.way={search}"] if search is not None else []
     extra += ([f"search.budget={budget}"] if budget is not None else []) + (["search.certify=true"] if certify else [])
-    config, title = _configure(name, data, target, task, [*extra, *(sets or [])])
+    config, title = _configure(name, data, target, task, [*extra, *_driven(driver, keep), *(sets or [])])
     _run(config, title, out, overwrite, only_fit=False)
 
 
 def fit(
-    name: Name = None, data: Data = None, target: Target = None, task: TaskOption = None, sets: Set = None,
+    name: Name = None, data: Data = None, target: Target = None, task: TaskOption = None,
+    driver: DriverOption = None, keep: Keep = None, sets: Set = None,
     out: Out = None, overwrite: Overwrite = False, model: Own = None,
 ) -> None:  # fmt: skip
     """Train the deep network with stage costs and stop there."""
     trust(model)
-    config, title = _configure(name, data, target, task, sets or [])
+    config, title = _configure(name, data, target, task, [*_driven(driver, keep), *(sets or [])])
     _run(config, title, out, overwrite, only_fit=True)
 
 
@@ -79,6 +83,10 @@ def config(
             section = line.strip("[]")
         key = f"{section}.{line.split(' =')[0]}"
         print(f"{line}  # {KEYS[key].description}" if key in KEYS else line)
+
+
+def _driven(driver: str | None, keep: float | None) -> list[str]:
+    return [f"{key}={value}" for key, value in driver_changes(driver, keep).items()]
 
 
 def _configure(

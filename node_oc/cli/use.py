@@ -1,9 +1,7 @@
-"""Commands for a run or a model that exists: diagnose, crop, export, predict."""
+"""Commands for a run or a model that exists: diagnose, crop, export."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -93,6 +91,7 @@ def crop(
     from node_oc.cropping import crop as cut
     from node_oc.exporting import save_model
     from node_oc.inference import Model
+    from node_oc.training.driver import noise_of
 
     trust(own)
     config = pipeline.read_config(folder)
@@ -105,7 +104,7 @@ def crop(
     if heal:
         with bars() as progress:
             pipeline.heal_network(config, split, small, full, progress)
-    files = save_model(Model.of(small, split), stem)
+    files = save_model(Model.of(small, split, noise_of(config.training)), stem)
     after = f", {_accuracy(small, split)} after healing" if heal else ""
     count = f"{small.depth} layer{'s' * (small.depth != 1)}"
     print(f"{count}: {before} before{after} (test). Wrote {files[0]} and {files[1].name}.")
@@ -122,7 +121,7 @@ def export(
     from node_oc.exporting import load_model
 
     trust(own)
-    stem = _stem(model, which)
+    stem = stem_of(model, which)
     read = load_model(stem)
     target = out or stem
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -140,41 +139,6 @@ def export(
               + ", ".join(f"{v:.1e} at batch {b}" for b, v in written.parity.items()))  # fmt: skip
 
 
-def predict(
-    model: Model,
-    data: Annotated[Path, typer.Argument(help="A table (CSV, NPZ, Parquet) with the model's feature columns.")],
-    which: Which = "cropped",
-    out: Annotated[Path | None, typer.Option(help="CSV file to write; standard output by default.")] = None,
-    overwrite: Overwrite = False, own: Own = None,
-) -> None:  # fmt: skip
-    """Predict new rows of a table, as CSV.
-
-    Labels and probabilities, or target values in their own units.
-    """
-    import torch
-
-    from node_oc import store
-    from node_oc.data import read_features
-    from node_oc.exporting import load_model
-
-    trust(own)
-    if out:
-        refuse_existing(out, overwrite)
-    read = load_model(_stem(model, which))
-    labels, probabilities = read.predict(torch.from_numpy(read_features(data, read.meta["features"])))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["prediction", *(f"p_{c}" for c in read.meta["classes"])])
-    writer.writerows(
-        [label, *(f"{p:.6g}" for p in row)] for label, row in zip(labels, probabilities.tolist(), strict=True)
-    )
-    if out:
-        store.write_atomic(out, text.getvalue().encode())
-        print(f"Wrote {len(labels)} predictions to {out}.")
-    else:
-        print(text.getvalue(), end="")
-
-
 def _other(folder: Path, which: str, network: Any) -> Any:
     """The cropped network of the run as another control, where there is one that is not this network itself."""
     from node_oc import pipeline
@@ -185,7 +149,7 @@ def _other(folder: Path, which: str, network: Any) -> Any:
     return None if which == "full" and cropped.depth == network.depth else cropped
 
 
-def _stem(model: Path, which: str) -> Path:
+def stem_of(model: Path, which: str) -> Path:
     """The model's path without ending, of a run or of a file."""
     from node_oc.errors import StoreError
 

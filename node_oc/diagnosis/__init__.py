@@ -1,6 +1,7 @@
 """Questions put to a trained network; each answers with numbers, a verdict and one sentence."""
 
 from node_oc.diagnosis.arrival import Arrival, arrival
+from node_oc.diagnosis.calibration import Calibration, calibration
 from node_oc.diagnosis.certificate import Certificate, certify, upper_limit
 from node_oc.diagnosis.counting import Control, Counting, Level, control_costs, counting, cuts
 from node_oc.diagnosis.decay import Decay, decay
@@ -12,11 +13,13 @@ from node_oc.diagnosis.loss import Budget, disagreement, outputs, sample_losses
 from node_oc.diagnosis.portrait import Portrait, no_portrait, portrait
 from node_oc.diagnosis.profile import Observation, Profile, observe, profile
 from node_oc.diagnosis.turnpike import Turnpike, entry_by_accuracy, turnpike
+from node_oc.diagnosis.uncertainty import Predictive, monte_carlo
 
 __all__ = [
-    "Arrival", "Budget", "Certificate", "Control", "Counting", "Decay", "Diagnosis", "Dissipation", "FixedPoint",
-    "FixedPoints", "Level", "Observation", "Portrait", "Preservation", "Profile", "Turnpike", "arrival", "certify",
-    "control_costs", "counting", "cuts", "decay", "diagnose", "disagreement", "dissipation", "entry_by_accuracy",
-    "fixed_points", "nearness", "no_portrait", "observe", "outputs", "portrait", "preserves_equilibria", "profile",
-    "rotated_cost", "sample_losses", "turnpike", "upper_limit",
+    "Arrival", "Budget", "Calibration", "Certificate", "Control", "Counting", "Decay", "Diagnosis", "Dissipation",
+    "FixedPoint", "FixedPoints", "Level", "Observation", "Portrait", "Predictive", "Preservation", "Profile",
+    "Turnpike", "arrival", "calibration", "certify", "control_costs", "counting", "cuts", "decay", "diagnose",
+    "disagreement", "dissipation", "entry_by_accuracy", "fixed_points", "monte_carlo", "nearness", "no_portrait",
+    "observe", "outputs", "portrait", "preserves_equilibria", "profile", "rotated_cost", "sample_losses", "turnpike",
+    "upper_limit",
 ]  # fmt: skip

@@ -15,6 +15,7 @@ from node_oc.discretization.law import Gaussian, Law, TwoPoint, Uniform
 from node_oc.discretization.limit import LimitSDE, NotSmoothWarning, limit_sde
 from node_oc.discretization.network import Network
 from node_oc.discretization.noise import Mean, Noise
+from node_oc.discretization.noise_spec import noise_from, noise_spec
 from node_oc.discretization.refine import refine
 from node_oc.discretization.step import step
 from node_oc.discretization.tableau import EULER, HEUN, MIDPOINT, RK4, TABLEAUS, Tableau
@@ -44,6 +45,8 @@ __all__ = [
     "discretize",
     "gaussian",
     "limit_sde",
+    "noise_from",
+    "noise_spec",
     "refine",
     "shake_shake",
     "step",

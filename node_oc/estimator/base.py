@@ -25,6 +25,7 @@ from node_oc.problem.ocp import Problem
 from node_oc.problem.weighted import Weighted
 from node_oc.seeds import derived_generator
 from node_oc.system.field import Activation
+from node_oc.training.driver import noise_of
 from node_oc.training.method import Info
 
 
@@ -44,6 +45,8 @@ class Estimator(Fitted):
     stage_weight: float
     price: Any
     energy: float
+    driver: str
+    keep: float
     learning_rate: float
     epochs: int
     min_updates: int
@@ -143,7 +146,7 @@ class Estimator(Fitted):
             if stopped is not None:
                 self.validation_losses_ = stopped.losses
             network = self._delivered(network, scales.weighted(rows).x)
-        self._keep(network, scales)
+        self._keep(network, scales, noise_of(options))
         return self
 
     # -- what is shared below the surface ------------------------------------------------------------------------
@@ -160,10 +163,11 @@ class Estimator(Fitted):
 
     def _options(self, rows: int) -> TrainingSection:
         """Full batches in float64 where the rows fit one, otherwise batches, in float64 too."""
+        more: dict[str, Any] = {"driver": self.driver, **self._solved_by()}
         return TrainingSection(
             epochs=int(self.epochs), min_updates=int(self.min_updates), learning_rate=float(self.learning_rate),
             batch=0 if rows <= self.full_batch else int(self.batch), precision="64-true", seed=self._seed,
-            **self._solved_by(),
+            driver_keep=float(self.keep), **more,
         )  # fmt: skip
 
     def _problem(self, size: int, price: float) -> Problem:
@@ -178,7 +182,8 @@ class Estimator(Fitted):
         rows = Rows(X, y.astype(np.float64), weight)
         if not hasattr(self, "model_"):
             self._begin()
-            self._keep(self._fresh(X.shape[1], size), Scales.of(rows, self._task))
+            noise = noise_of(self._options(len(rows)))
+            self._keep(self._fresh(X.shape[1], size), Scales.of(rows, self._task), noise)
         part = self._scales.weighted(rows, scaled=False)
         self._moments = one_pass(self.model_.network, self._problem(size, 0.0), part, self._options(len(rows)),
                                  self._moments, self.n_iter_, one_process(), self._progress)  # fmt: skip

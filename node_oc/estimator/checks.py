@@ -24,6 +24,7 @@ OPEN = {"learning_rate": (0.0, math.inf), "validation_fraction": (0.0, 1.0), "ho
 """Real numbers, low < value < high."""
 ADAPTIVE = get_args(Adaptive)
 WORDS = {"activation": get_args(Activation), "solver": (*TABLEAUS, *ADAPTIVE),
+         "driver": ("time", "stochastic_depth", "branch_dropout", "two_point", "gaussian"),
          "controls": ("piecewise", "constant", "polynomial", "chebyshev", "fourier")}  # fmt: skip
 
 
@@ -45,6 +46,8 @@ def check_parameters(estimator: BaseEstimator, partial: bool = False) -> None:
             raise _wrong(name, value, f"a number, {RANGES[name][0]:g} <= {name} < {RANGES[name][1]:g}")
         if name in OPEN and not (number and OPEN[name][0] < value < OPEN[name][1]):
             raise _wrong(name, value, f"a number, {OPEN[name][0]:g} < {name} < {OPEN[name][1]:g}")
+        if name == "keep" and not (number and 0 < value <= 1):
+            raise _wrong(name, value, "a probability in (0, 1]")
         if name in WORDS and value not in WORDS[name]:
             raise _wrong(name, value, f"one of {WORDS[name]}")
     if given["early_stopping"] and given["budget"] is not None:
@@ -58,6 +61,9 @@ def check_parameters(estimator: BaseEstimator, partial: bool = False) -> None:
     if given.get("solver") in ADAPTIVE and given["budget"] is not None:
         raise ConfigError("budget", got=f"{given['budget']} with solver={given['solver']!r}", expected="a table",
                           do="What is judged must be what predicts: use heun, or no budget.")  # fmt: skip
+    if given.get("solver") in ADAPTIVE and given["driver"] != "time":
+        raise ConfigError("driver", got=f"{given['driver']!r} with solver={given['solver']!r}", expected="a table",
+                          do="An adaptive solver cannot follow noise: use heun, or time.")  # fmt: skip
     if partial and given.get("solver") in ADAPTIVE:
         raise ConfigError("partial_fit", got=f"solver={given['solver']!r}", expected="a table",
                           do="What predicts must be what is trained on: use heun, or fit.")  # fmt: skip

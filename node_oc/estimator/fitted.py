@@ -16,11 +16,12 @@ from node_oc.cropping import awake_steps, crop, first_steps
 from node_oc.data.split import Task
 from node_oc.diagnosis.loss import outputs
 from node_oc.discretization.network import Network
+from node_oc.discretization.noise import Noise
 from node_oc.errors import ShapeError
 from node_oc.estimator.inputs import Array
 from node_oc.estimator.parts import Scales
 from node_oc.exporting import Exported, export
-from node_oc.inference import Model
+from node_oc.inference import Model, noise_meta
 
 
 class Fitted(BaseEstimator, ABC):
@@ -89,9 +90,9 @@ class Fitted(BaseEstimator, ABC):
         x = torch.tensor(self._features(X))  # a copy: torch warns of arrays that cannot be written
         return outputs(self.model_, x)
 
-    def _keep(self, network: Network, scales: Scales) -> None:
+    def _keep(self, network: Network, scales: Scales, noise: Noise | None) -> None:
         names = getattr(self, "feature_names_in_", [f"x{i}" for i in range(self.n_features_in_)])
         meta = {"task": self._task, "classes": [str(c) for c in getattr(self, "classes_", ())],
                 "features": [str(name) for name in names]}  # fmt: skip
         self._scales = scales
-        self.model_ = Model(network, scales.x, scales.y, meta).eval()
+        self.model_ = Model(network, scales.x, scales.y, {**meta, **noise_meta(noise)}).eval()

@@ -31,6 +31,9 @@ class NeuralODEClassifier(Continuous, Classifier):
         price: lambda, the price of a step: sends idle ones to exactly zero; 0 keeps them all. None is 0.03, and 0 where
             all steps share a control. Not used with ``budget``.
         energy: weight of squared controls, per unit of time.
+        driver: what drives a step while training: "time", "stochastic_depth", "branch_dropout", "two_point" or
+            "gaussian". Predictions are in the mean; ``model_.predict_noisy`` makes noisy passes.
+        keep: survival or keep probability of such a driver, in (0, 1].
         learning_rate: of Adam at the start.
         epochs: passes over the rows.
         min_updates: gradient steps at least; what counts where one batch holds all rows.
@@ -72,6 +75,8 @@ class NeuralODEClassifier(Continuous, Classifier):
         stage_weight: float = 1.0,
         price: float | None = None,
         energy: float = 0.0,
+        driver: str = "time",
+        keep: float = 0.8,
         learning_rate: float = 1e-2,
         epochs: int = 30,
         min_updates: int = 300,
@@ -99,6 +104,8 @@ class NeuralODEClassifier(Continuous, Classifier):
         self.stage_weight = stage_weight
         self.price = price
         self.energy = energy
+        self.driver = driver
+        self.keep = keep
         self.learning_rate = learning_rate
         self.epochs = epochs
         self.min_updates = min_updates
@@ -134,6 +141,9 @@ class NeuralODERegressor(Continuous, Regressor):
         price: lambda, the price of a step: sends idle ones to exactly zero; 0 keeps them all. None is 0.03, and 0 where
             all steps share a control. Not used with ``budget``.
         energy: weight of squared controls, per unit of time.
+        driver: what drives a step while training: "time", "stochastic_depth", "branch_dropout", "two_point" or
+            "gaussian". Predictions are in the mean; ``model_.predict_noisy`` makes noisy passes.
+        keep: survival or keep probability of such a driver, in (0, 1].
         learning_rate: of Adam at the start.
         epochs: passes over the rows.
         min_updates: gradient steps at least; what counts where one batch holds all rows.
@@ -172,6 +182,8 @@ class NeuralODERegressor(Continuous, Regressor):
         stage_weight: float = 1.0,
         price: float | None = None,
         energy: float = 0.03,
+        driver: str = "time",
+        keep: float = 0.8,
         learning_rate: float = 1e-2,
         epochs: int = 30,
         min_updates: int = 300,
@@ -197,6 +209,8 @@ class NeuralODERegressor(Continuous, Regressor):
         self.stage_weight = stage_weight
         self.price = price
         self.energy = energy
+        self.driver = driver
+        self.keep = keep
         self.learning_rate = learning_rate
         self.epochs = epochs
         self.min_updates = min_updates

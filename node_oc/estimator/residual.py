@@ -39,6 +39,9 @@ class ResidualClassifier(Residual, Classifier):
         stage_weight: gamma, weight of the stage costs, per unit of time.
         price: lambda, the price of a step: sends idle ones to exactly zero; 0 keeps them all. Not used with ``budget``.
         energy: weight of squared controls, per unit of time.
+        driver: what drives a step while training: "time", "stochastic_depth", "branch_dropout", "two_point" or
+            "gaussian". Predictions are in the mean; ``model_.predict_noisy`` makes noisy passes.
+        keep: survival or keep probability of such a driver, in (0, 1].
         learning_rate: of Adam at the start.
         epochs: passes over the rows.
         min_updates: gradient steps at least; what counts where one batch holds all rows.
@@ -75,6 +78,8 @@ class ResidualClassifier(Residual, Classifier):
         stage_weight: float = 1.0,
         price: float = 0.03,
         energy: float = 0.0,
+        driver: str = "time",
+        keep: float = 0.8,
         learning_rate: float = 1e-2,
         epochs: int = 30,
         min_updates: int = 300,
@@ -97,6 +102,8 @@ class ResidualClassifier(Residual, Classifier):
         self.stage_weight = stage_weight
         self.price = price
         self.energy = energy
+        self.driver = driver
+        self.keep = keep
         self.learning_rate = learning_rate
         self.epochs = epochs
         self.min_updates = min_updates
@@ -123,6 +130,9 @@ class ResidualRegressor(Residual, Regressor):
         stage_weight: gamma, weight of the stage costs, per unit of time.
         price: lambda, the price of a step: sends idle ones to exactly zero; 0 keeps them all. Not used with ``budget``.
         energy: weight of squared controls, per unit of time.
+        driver: what drives a step while training: "time", "stochastic_depth", "branch_dropout", "two_point" or
+            "gaussian". Predictions are in the mean; ``model_.predict_noisy`` makes noisy passes.
+        keep: survival or keep probability of such a driver, in (0, 1].
         learning_rate: of Adam at the start.
         epochs: passes over the rows.
         min_updates: gradient steps at least; what counts where one batch holds all rows.
@@ -156,6 +166,8 @@ class ResidualRegressor(Residual, Regressor):
         stage_weight: float = 1.0,
         price: float = 0.1,
         energy: float = 0.1,
+        driver: str = "time",
+        keep: float = 0.8,
         learning_rate: float = 1e-2,
         epochs: int = 30,
         min_updates: int = 300,
@@ -176,6 +188,8 @@ class ResidualRegressor(Residual, Regressor):
         self.stage_weight = stage_weight
         self.price = price
         self.energy = energy
+        self.driver = driver
+        self.keep = keep
         self.learning_rate = learning_rate
         self.epochs = epochs
         self.min_updates = min_updates

@@ -6,6 +6,6 @@ from node_oc.pipeline.objects import load_split, make_network, make_problem
 from node_oc.pipeline.running import heal_network, resume, run
 
 __all__ = [
-    "COMPARE", "compare", "heal_network", "load_split", "make_network", "make_problem", "read_config", "read_network",
-    "resume", "run",
+    "COMPARE", "compare", "heal_network", "load_split", "make_network", "make_problem", "read_config",
+    "read_network", "resume", "run",
 ]  # fmt: skip

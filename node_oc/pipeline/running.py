@@ -21,6 +21,7 @@ from node_oc.record import make_record
 from node_oc.report import write_report
 from node_oc.search import CostBudget, DepthSearch, GrowthSearch, Protocol
 from node_oc.training.checkpoint import training_work
+from node_oc.training.driver import noise_of
 from node_oc.training.heal import heal
 from node_oc.training.loop import Progress, make_fabric
 
@@ -112,7 +113,7 @@ def heal_network(
 
 def _go(config: Config, split: Split, folder: Path, fabric: Any, progress: Progress | None) -> Record:
     about = store.read_json(folder / RUN)
-    problem = make_problem(config, split)
+    problem, noise = make_problem(config, split), noise_of(config.training)
     kind = DepthSearch if config.search.way == "cut" or about["only_fit"] else GrowthSearch
     search = kind(
         problem, split, config.training, config.search, auto=config.problem.price == "auto",
@@ -125,7 +126,7 @@ def _go(config: Config, split: Split, folder: Path, fabric: Any, progress: Progr
     if isinstance(search, DepthSearch) and about["only_fit"]:
         search.train_reference(network)
         if fabric.is_global_zero:
-            save_model(Model.of(network.cpu(), split), folder / "full")
+            save_model(Model.of(network.cpu(), split, noise), folder / "full")
             store.write_json(folder / RUN, {**about, "finished": True})
         return {"name": about["name"]} if fabric.is_global_zero else {}
     found = search.run(network)
@@ -138,13 +139,13 @@ def _go(config: Config, split: Split, folder: Path, fabric: Any, progress: Progr
     if growth := found.growth:
         work.append({"training": LOOKS, "updates": 0, "layer_steps": growth.look_work, "seconds": growth.look_seconds})
     record = make_record(about["name"], config, split, problem, found, work)
-    save_model(Model.of(found.reference, split), folder / "full")
+    save_model(Model.of(found.reference, split, noise), folder / "full")
     if found.source is not found.reference:  # a network that grew is kept with the room that it had
-        save_model(Model.of(found.source, split), folder / "priced")
+        save_model(Model.of(found.source, split, noise), folder / "priced")
     if found.plain is not None:
-        save_model(Model.of(found.plain, split), folder / "plain")
+        save_model(Model.of(found.plain, split, noise), folder / "plain")
     rows = split.x_scale.undo(split.test.x[:256].double()).float()
-    exported = export(Model.of(found.network, split), folder / "cropped", rows,
+    exported = export(Model.of(found.network, split, noise), folder / "cropped", rows,
                       onnx=config.export.onnx, torch_export=config.export.torch_export)  # fmt: skip
     record["parity"] = {"onnx": exported.parity} if exported.parity else {}
     record["files"] = {path.name: what for path, what in exported.files.items()}

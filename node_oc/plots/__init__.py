@@ -16,9 +16,11 @@ from node_oc.plots.comparison import comparison
 from node_oc.plots.evaluations import evaluations
 from node_oc.plots.growth import growth
 from node_oc.plots.minimisers import minimisers
+from node_oc.plots.noise import noise_depth, noise_reliability
 from node_oc.plots.portrait import portrait
 from node_oc.plots.price_curve import price_curve
 from node_oc.plots.profile import profile
+from node_oc.plots.reliability import reliability
 from node_oc.plots.rivals import rivals
 from node_oc.plots.style import Draw, Record
 from node_oc.plots.trajectories import trajectories
@@ -32,13 +34,14 @@ FIGURES: dict[str, Draw] = {
     "comparison": comparison,
     "price_curve": price_curve,
     "minimisers": minimisers,
+    "reliability": reliability,
     "evaluations": evaluations,
 }
 """Every picture by its name, in the order in which a report shows them."""
 
 _NEEDS = {"trajectories": ("plane",), "price_curve": ("prices", "candidates"), "growth": ("growth",),
           "minimisers": ("minimisers",), "portrait": ("portrait",),
-          "evaluations": ("solver",)}  # fmt: skip
+          "reliability": ("calibration",), "evaluations": ("solver",)}  # fmt: skip
 DPI = 130
 
 
@@ -56,7 +59,7 @@ def draw(name: str, record: Record) -> Figure:
     if not applies(name, record):
         raise ConfigError(
             f"figure {name!r}", got="a record without its data", expected=" or ".join(_NEEDS[name]),
-            do="Leave it out; it needs two features, two classes, vectors as states, a search or an adaptive solver.",
+            do="Leave it out; it needs two features, (two) classes, vectors as states, a search or an adaptive solver.",
         )  # fmt: skip
     return FIGURES[name](record)
 
@@ -88,6 +91,21 @@ def draw_rivals(record: Record, path: str | Path) -> None:
         StoreError: a file that cannot be written.
     """
     _write(rivals(record), Path(path))
+
+
+def draw_noise(record: Record, stem: str | Path) -> dict[str, Path]:
+    """Writes the pictures of a study of noise as PNG, ``stem-depth`` and, for classes, ``stem-reliability``.
+
+    Raises:
+        StoreError: a file that cannot be written.
+    """
+    drawn: dict[str, Draw] = {"depth": noise_depth}
+    if record["task"] == "classification":
+        drawn["reliability"] = noise_reliability
+    paths = {name: Path(f"{stem}-{name}.png") for name in drawn}
+    for name, path in paths.items():
+        _write(drawn[name](record), path)
+    return paths
 
 
 def _write(fig: Figure, path: Path) -> None:

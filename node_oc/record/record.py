@@ -26,12 +26,14 @@ from node_oc.problem.cost import SoftCrossEntropy
 from node_oc.problem.ocp import Problem
 from node_oc.problem.waking import Look
 from node_oc.record.afforded import afforded
+from node_oc.record.calibrated import calibrated
 from node_oc.record.compilation import compilation
 from node_oc.record.solver import solver, table_error
 from node_oc.record.verdict import effort, neighbour, verdict
 from node_oc.search import Candidate, Found, Growth
 from node_oc.system import AdoptedSystem
 from node_oc.training.batches import batches_per_epoch, training_updates
+from node_oc.training.driver import noise_of
 from node_oc.training.objective import solver_of
 from node_oc.trajectory.rollout import rollout
 
@@ -103,6 +105,8 @@ def make_record(
         "plane": _plane(found, problem, split) if classify and split.inputs == 2 else None,
         "portrait": None if unseen else portrait(found.reference, trained, split.test).record(),
         "left_out": {"portrait": unseen} if unseen else {},
+        "calibration": calibrated({key: networks[key] for key in ("full", "cropped")}, split,
+                                  noise_of(config.training), config.training.seed) if classify else None,
         "minimisers": None, "parity": {}, "work": work, "effort": cost,
         "compilation": compilation(work), "files": {},
         "solver": solver(work, batches_per_epoch(len(split.train), config.training.batch), apart,

@@ -1,5 +1,6 @@
 """What came out of a search, for people and for programs: a table, report.json and report.html, from one record."""
 
+from node_oc.report.noise import noise_verdict, write_noise
 from node_oc.report.page import write_report
 from node_oc.report.table import metric, number, ranges, rows, table
 from node_oc.report.words import answers, captions, certified, neighbour
@@ -10,9 +11,11 @@ __all__ = [
     "certified",
     "metric",
     "neighbour",
+    "noise_verdict",
     "number",
     "ranges",
     "rows",
     "table",
+    "write_noise",
     "write_report",
 ]

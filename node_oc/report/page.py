@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from node_oc.errors import StoreError
-from node_oc.report.table import Record, columns, metric, number, ranges, rows, setting, share
+from node_oc.report.table import GROWN, NAMES, Record, columns, metric, number, ranges, rows, setting, share
 from node_oc.report.words import answers, captions, neighbour
 from node_oc.store import write_atomic, write_json
 
@@ -30,22 +32,29 @@ def write_report(record: Record, folder: str | Path, figures: Mapping[str, str |
         StoreError: a picture that cannot be read, or a folder that cannot be written.
     """
     paths = {"json": Path(folder) / "report.json", "html": Path(folder) / "report.html"}
-    pictures = [(name, captions(record).get(name, ""), _inline(Path(path))) for name, path in figures.items()]
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-                                     lstrip_blocks=True)  # fmt: skip
-    environment.filters.update(number=number, share=share, metric=metric, ranges=ranges, setting=setting)
-    source = Path(__file__).with_name("report.html").read_text(encoding="utf-8")
-    html = environment.from_string(source).render(
-        record=record, columns=columns(record), rows=rows(record), answers=answers(record), pictures=pictures,
-        neighbour=neighbour(record), effort=record.get("effort"), growth=record.get("growth"),
-        left_out=record.get("left_out") or {},
+    pictures = [(name, captions(record).get(name, ""), inline(Path(path))) for name, path in figures.items()]
+    html = rendered(
+        "report.html", record=record, columns=columns(record), rows=rows(record), answers=answers(record),
+        pictures=pictures, neighbour=neighbour(record), effort=record.get("effort"), growth=record.get("growth"),
+        left_out=record.get("left_out") or {}, names=GROWN if record.get("growth") else NAMES,
     )  # fmt: skip
     write_json(paths["json"], dict(record))
-    write_atomic(paths["html"], html.encode("utf-8", "xmlcharrefreplace"))
+    write_atomic(paths["html"], html)
     return paths
 
 
-def _inline(path: Path) -> str:
+def rendered(template: str, **given: Any) -> bytes:
+    """A page as bytes, from a template of this folder and the common style."""
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
+                                     lstrip_blocks=True)  # fmt: skip
+    environment.filters.update(number=number, share=share, metric=metric, ranges=ranges, setting=setting)
+    source, style = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in (template, "style.html"))
+    html = environment.from_string(source).render(style=Markup(style), **given)
+    return html.encode("utf-8", "xmlcharrefreplace")
+
+
+def inline(path: Path) -> str:
+    """A picture as base64. Raises StoreError where it cannot be read."""
     try:
         return base64.b64encode(path.read_bytes()).decode("ascii")
     except OSError as error:

@@ -80,6 +80,11 @@ def answers(record: Record) -> list[tuple[str, str]]:
         out.append(("Compilation", compiled["sentence"]))
     if solver := record.get("solver"):
         out.append(("Solver", solver["sentence"]))
+    for entry in record.get("calibration") or []:
+        if entry["network"] == "cropped":
+            by = f"by {entry['passes']} noisy passes" if entry["passes"] else "in the mean"
+            out.append(("Calibration", f"depth found, {by}: {entry['sentence']}" if growth else
+                        f"cropped network, {by}: {entry['sentence']}"))  # fmt: skip
     for kind, errors in record["parity"].items():
         worst = max((value for value in errors.values()), default=None)
         out.append((f"{kind.upper()} parity", f"largest difference {number(worst, 2)} of the largest output, "
@@ -106,6 +111,8 @@ def captions(record: Record) -> dict[str, str]:
         "budget line is the one selected; the way from its hollow diamond is what healing gave back.",
         "minimisers": "Soft cross-entropy has a least value where plain cross-entropy falls for ever; the last logits "
         "should lie along the dashed line of their class, for the cropped network as for the full one.",
+        "reliability": "On the diagonal a network is as often right as it is sure; above it, it is right more often. "
+        "Soft targets ask for a confidence of 1 − ε and no more, so the points of a good network lie above.",
         "growth": "Two networks side by side: where the shallow one loses more than the budget, the deep one goes on "
         "and more layers wake; where it does not, growth is over, fewer layers are asked, and the answer is refitted.",
     }

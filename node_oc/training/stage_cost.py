@@ -58,7 +58,7 @@ class StageCost:
         x, y = _parted(batch, target)
         self.problem = settled(self.problem, self.network, x)
         draws = derived_generator(self.seed, "draws", self.calls)
-        driver = drawn(self.noise if self.network.system.training else None, self.seed, self.calls, None)
+        driver = drawn(self.noise if _training(self.network.system) else None, self.seed, self.calls, None)
         self.calls += 1
         self.objective = self.problem.evaluate(rollout(self.network, x, driver=driver), y, draws)
         return self.problem.scale(self.network) * self.objective.smooth
@@ -131,6 +131,12 @@ class Price:
             for p in self.network.system.group(k):
                 p.zero_()
         return self.network.awake
+
+
+def _training(system: System) -> bool:
+    """Whether a system is in training mode; an adopted model may be set to evaluation alone, as its user knows it."""
+    model = getattr(system, "model", system)
+    return bool(system.training and model.training)
 
 
 def _parted(batch: Any, target: Tensor | None) -> tuple[Any, Tensor]:

@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from torchdiffeq import odeint, odeint_adjoint
 
+from node_oc.discretization.driver import TIME, Driver, Time
 from node_oc.discretization.network import Network
-from node_oc.errors import DataError
+from node_oc.errors import ConfigError, DataError
 from node_oc.trajectory.interval import Interval, check_ode, check_steady
 from node_oc.trajectory.solver import Solver, Statistics, check_tolerance, largest_part, state_alone
 
@@ -28,18 +29,25 @@ class Solution:
         network: what is solved; its table is not used.
         x: inputs (B, features).
         solver: method, tolerances, gradient; dopri5 at 1e-6 by default.
+        driver: time alone; an adaptive solver would shrink its steps without end to follow noise.
 
     Attributes:
         statistics: what the solver has done so far; the continuous adjoint adds to it on the way back.
 
     Raises:
         DataError: an empty batch.
-        ConfigError: dropout or batch norm in training mode: no ODE. When it is solved: tolerances that the state's
-            precision cannot meet.
+        ConfigError: noise, or dropout or batch norm in training mode: no ODE. When it is solved: tolerances that the
+            state's precision cannot meet.
         ShapeError: an awake step whose skip is not the identity, or whose control is known at some nodes alone.
     """
 
-    def __init__(self, network: Network, x: Tensor, solver: Solver | None = None) -> None:
+    def __init__(
+        self, network: Network, x: Tensor, solver: Solver | None = None, *, driver: Driver = TIME
+    ) -> None:  # fmt: skip
+        if not isinstance(driver, Time):
+            raise ConfigError("driver", got=f"{type(driver).__name__} with an adaptive solver",
+                              expected="time, which is what it solves in",
+                              do="Noise needs steps of a given size: use rollout(network, x, driver=..).")  # fmt: skip
         self.network, self.x, self.solver = network, x, solver or Solver()
         self.statistics = Statistics()
         self._states: tuple[Tensor, ...] = ()
