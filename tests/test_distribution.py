@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from node_oc import pipeline
@@ -18,10 +19,13 @@ SMALL = {
 }  # fmt: skip
 
 
-def test_two_processes_train_the_network_that_one_trains(tmp_path: Path) -> None:
-    pipeline.run(Config.preset("spirals", SMALL), tmp_path / "one", only_fit=True)
+@pytest.mark.parametrize("driver", ["time", pytest.param("branch_dropout", marks=pytest.mark.long)])
+def test_two_processes_train_the_network_that_one_trains(tmp_path: Path, driver: str) -> None:
+    """With noise too: each process has the draws of its own rows of the batch."""
+    options = {**SMALL, "training.driver": driver}
+    pipeline.run(Config.preset("spirals", options), tmp_path / "one", only_fit=True)
     command = [sys.executable, "-m", "node_oc.cli", "fit", "spirals", "--out", str(tmp_path / "two")]
-    for key, value in {**SMALL, "training.devices": 2}.items():
+    for key, value in {**options, "training.devices": 2}.items():
         command += ["--set", f"{key}={value}"]
     subprocess.run(command, check=True, timeout=120)
     assert json.loads((tmp_path / "two" / "run.json").read_text())["finished"]

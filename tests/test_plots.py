@@ -43,7 +43,7 @@ def drawn(name: str) -> Figure:
 
 def test_names() -> None:
     assert list(FIGURES) == ["growth", "trajectories", "portrait", "profile", "comparison", "price_curve", "minimisers",
-                             "evaluations"]  # fmt: skip
+                             "reliability", "evaluations"]  # fmt: skip
 
 
 CASES = [(kind, name) for kind, names in (
@@ -64,7 +64,10 @@ def test_every_kind_of_record_is_drawn_without_a_warning(kind: str, name: str) -
 
 def test_what_applies() -> None:
     assert [name for name in FIGURES if not applies(name, record())] == ["growth", "evaluations"]
-    assert [name for name in FIGURES if applies(name, record(classes=10))] == ["profile", "comparison", "price_curve"]
+    assert [name for name in FIGURES if applies(name, record(classes=10))] == [
+        "profile", "comparison", "price_curve", "reliability"
+    ]  # fmt: skip
+    assert not applies("reliability", record("regression"))
     assert [name for name in FIGURES if not applies(name, three_classes())] == ["growth", "minimisers", "evaluations"]
     nothing = {**bare(), "candidates": []}
     assert not applies("price_curve", nothing)
@@ -72,6 +75,19 @@ def test_what_applies() -> None:
         draw("price_curve", nothing)
     with pytest.raises(ConfigError, match="trajektories"):
         applies("trajektories", nothing)
+
+
+def test_reliability_has_a_panel_a_network_and_a_curve_a_prediction() -> None:
+    out = record()
+    fig = draw("reliability", out)
+    assert [ax.get_title(loc="left") for ax in fig.axes[:2]] == ["full", "cropped"]
+    for ax, entries in zip(fig.axes[:2], (out["calibration"][:2], out["calibration"][2:]), strict=True):
+        drawn = {line.get_gid(): line for line in ax.lines}
+        for gid, entry in zip(("mean", "passes"), entries, strict=True):
+            assert list(drawn[gid].get_xdata()) == [b["confidence"] for b in entry["bins"]]
+            assert list(drawn[gid].get_ydata()) == [b["accuracy"] for b in entry["bins"]]
+        assert list(drawn["aim"].get_xdata()) == [1 - out["config"]["problem"]["eps"]] * 2
+        assert all(low >= ax.get_ylim()[0] for low in (b["low"] for e in entries for b in e["bins"]))
 
 
 @pytest.mark.parametrize("trainings", [1, 2, 9])

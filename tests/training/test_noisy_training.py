@@ -16,7 +16,7 @@ from node_oc import pipeline
 from node_oc.config import Config
 from node_oc.discretization import NotSmoothWarning
 from node_oc.errors import ConfigError
-from node_oc.training.driver import noise_of
+from node_oc.training.driver import drawn, noise_of
 
 SMALL = {
     "system.depth": 3, "system.width": 4, "system.hidden": 6, "data.train": 60, "data.val": 60, "data.test": 60,
@@ -67,6 +67,23 @@ def test_gradient_checkpointing_meets_the_same_noise() -> None:
     for a, b in zip(plain, segments, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
     assert any(not torch.allclose(a, b) for a, b in zip(plain, quiet, strict=True))
+
+
+@pytest.mark.parametrize("name", ["stochastic_depth", "branch_dropout", "gaussian"])
+def test_devices_that_share_a_batch_have_the_noise_of_their_rows(name: str) -> None:
+    """The mean of their gradients is that of one device with the whole batch: what averaging them makes of it."""
+    noise = noise_of(oc.TrainingSection(driver=name))  # type: ignore[arg-type]
+    net, x, y = oc.Network(oc.DenseSystem(3, 2, depth=3, width=4)).double(), randn(12, 3), torch.arange(12) % 2
+    problem, found = oc.Problem.classification(2), []
+    for world in (1, 3):
+        total = torch.zeros((), dtype=torch.float64)
+        for rank in range(world):
+            rows = None if world == 1 else (rank, world, len(x))
+            trajectory = oc.rollout(net, x[rank::world], driver=drawn(noise, 5, 7, rows))
+            total = total + problem.evaluate(trajectory, y[rank::world]).smooth / world
+        found.append((total, *torch.autograd.grad(total, list(net.parameters()))))
+    for one, three in zip(*found, strict=True):
+        torch.testing.assert_close(one, three, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("kind", ["dense", "conv"])
