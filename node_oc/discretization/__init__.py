@@ -1,5 +1,6 @@
 """How depth is stepped."""
 
+from node_oc.discretization.amplitude import Amplified
 from node_oc.discretization.controls import Controls
 from node_oc.discretization.discretize import discretize
 from node_oc.discretization.driver import TIME, Driver, Time
@@ -27,6 +28,7 @@ __all__ = [
     "RK4",
     "TABLEAUS",
     "TIME",
+    "Amplified",
     "Controls",
     "DepthGrid",
     "Driver",

@@ -15,6 +15,7 @@ from node_oc.errors import ConfigError, StoreError
 from node_oc.plots.comparison import comparison
 from node_oc.plots.evaluations import evaluations
 from node_oc.plots.growth import growth
+from node_oc.plots.landscape import landscape
 from node_oc.plots.minimisers import minimisers
 from node_oc.plots.noise import noise_depth, noise_reliability
 from node_oc.plots.portrait import portrait
@@ -106,6 +107,16 @@ def draw_noise(record: Record, stem: str | Path) -> dict[str, Path]:
     for name, path in paths.items():
         _write(drawn[name](record), path)
     return paths
+
+
+def draw_landscapes(record: Record, path: str | Path) -> None:
+    """Writes slices of the loss, see :func:`node_oc.plots.landscape.landscape`, as PNG.
+
+    Raises:
+        ConfigError: no slices, or slices of 1 and of 2 dimensions together.
+        StoreError: a file that cannot be written.
+    """
+    _write(landscape(record), Path(path))
 
 
 def _write(fig: Figure, path: Path) -> None:

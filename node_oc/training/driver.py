@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from node_oc.config import TrainingSection
+from node_oc.discretization.amplitude import with_signs
 from node_oc.discretization.driver import TIME, Driver
 from node_oc.discretization.drivers import branch_dropout, gaussian, shake_shake, stochastic_depth, two_point
 from node_oc.discretization.network import Network
@@ -56,3 +57,8 @@ def drawn(noise: Noise | None, seed: int, index: int, rows: tuple[int, int, int]
         rows: which samples of the whole batch are on this device, see :class:`node_oc.discretization.noise.Source`.
     """
     return TIME if noise is None else noise.drawn(derived_generator(seed, "driver", index), rows)
+
+
+def probing(noise: Noise, seed: int, index: int, rows: tuple[int, int, int] | None) -> Noise:
+    """The signs with which one update estimates what the noise adds to J; arguments as of :func:`drawn`."""
+    return with_signs(noise).drawn(derived_generator(seed, "probes", index), rows)

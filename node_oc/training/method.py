@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
 import torch
@@ -17,9 +17,10 @@ from node_oc.discretization.controls import Controls
 from node_oc.discretization.network import Network
 from node_oc.errors import ConfigError
 from node_oc.problem.ocp import Problem
+from node_oc.problem.regulariser import warn_kinks
 from node_oc.seeds import derived_generator
 from node_oc.training.draws import settled
-from node_oc.training.driver import drawn, noise_of, trainable
+from node_oc.training.driver import drawn, noise_of, probing, trainable
 from node_oc.training.group_adam import GroupAdam
 from node_oc.training.objective import Compilation, Scaled, compiled, solver_of
 from node_oc.trajectory.segments import cuts_of
@@ -30,7 +31,8 @@ from node_oc.trajectory.solver import Statistics
 class Info:
     """What is observed of one update: J, its terminal part, gradient norm, learning rate, computed steps.
 
-    Of an adaptive solver also what it did: evaluations of the field, steps accepted and rejected; 0 with a table.
+    Of an adaptive solver also what it did: evaluations of the field, steps accepted and rejected; 0 with a table. And
+    the explicit regulariser where one is trained with: an estimate by one probe, which J does not hold; 0 otherwise.
     """
 
     objective: float
@@ -41,6 +43,7 @@ class Info:
     evaluations: int = 0
     accepted: int = 0
     rejected: int = 0
+    regulariser: float = 0.0
 
 
 def awake_parameters(network: Network) -> list[nn.Parameter]:
@@ -118,6 +121,8 @@ class Method:
         self.objective = Scaled(network, problem, stacked, cuts, solver)
         noise = noise_of(options)
         self.noise = None if noise is None else trainable(noise, network)
+        if self.noise is not None and options.driver_explicit:
+            warn_kinks(network.system)
         self.module: Any = self.objective if options.compile else fabric.setup_module(self.objective)
         self.compilation: Compilation | None = None  # made at the first step: it wants a batch
         blocks: list[dict[str, Any]] = []
@@ -157,9 +162,12 @@ class Method:
         self.objective.problem = settled(self.objective.problem, self.network, x)
         if self.objective.problem.draws is not None:
             self.objective.generator = derived_generator(self.options.seed, "draws", index)
-        self.objective.driver = drawn(self.noise, self.options.seed, index, rows)
+        if self.noise is not None and self.options.driver_explicit:
+            self.objective.probes = probing(self.noise, self.options.seed, index, rows)
+        else:
+            self.objective.driver = drawn(self.noise, self.options.seed, index, rows)
         with self._dropout(index):
-            loss, total, terminal = self.module(x, y)
+            loss, total, terminal, regulariser = self.module(x, y)
         self.fabric.backward(loss)
         self.controls.gather_()
         gradients = [p.grad for p in self.trained if p.grad is not None]
@@ -176,7 +184,7 @@ class Method:
         awake = len(self.network.awake)
         did = self.objective.statistics or Statistics()
         self.total = Statistics(*map(sum, zip(astuple(self.total), astuple(did), strict=True)))
-        return Info(float(total), float(terminal), norm, lr, awake, *astuple(did))
+        return Info(float(total), float(terminal), norm, lr, awake, **asdict(did), regulariser=float(regulariser))
 
     @contextmanager
     def _dropout(self, index: int) -> Iterator[None]:

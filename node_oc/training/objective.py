@@ -14,8 +14,10 @@ from node_oc.config import TrainingSection
 from node_oc.discretization.controls import Controls
 from node_oc.discretization.driver import TIME, Driver
 from node_oc.discretization.network import Network
+from node_oc.discretization.noise import Noise
 from node_oc.errors import ConfigError
 from node_oc.problem.ocp import Problem
+from node_oc.problem.regulariser import regularised
 from node_oc.trajectory.rollout import rollout
 from node_oc.trajectory.segments import Segmented
 from node_oc.trajectory.solution import Solution
@@ -37,6 +39,9 @@ def solver_of(options: TrainingSection) -> Solver | None:
         (options.compile and adaptive, "compile", "a table with it: an adaptive solver's steps are not known before"),
         (options.driver != "time" and adaptive, "driver", "time with an adaptive solver, which cannot follow noise"),
         (options.driver != "time" and options.compile, "compile", "no noise with it"),
+        (options.driver_explicit and options.driver == "time", "driver_explicit", "a driver other than time"),
+        (options.driver_explicit and options.gradient_checkpointing, "driver_explicit", "no gradient_checkpointing"),
+        (options.driver_explicit and options.precision == "bf16-mixed", "driver_explicit", "32-true or 64-true"),
     ):
         if wrong:
             raise ConfigError(f"training.{name}", got=getattr(options, name), expected=expected,
@@ -61,6 +66,7 @@ class Scaled(nn.Module):
 
     Attributes:
         driver: what drives the steps of the update that is under way.
+        probes: the signs that estimate the explicit regulariser of this update, which is then added; None for none.
         statistics: what the solver did for the last batch; None with a table.
     """
 
@@ -76,12 +82,20 @@ class Scaled(nn.Module):
         self.network, self.problem, self.controls, self.cuts = network, problem, controls, cuts
         self.solver = solver
         self.driver: Driver = TIME
+        self.probes: Noise | None = None
         self.generator: torch.Generator | None = None  # of the update that is under way
         self.statistics: Statistics | None = None
 
-    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """s J less its price, J, and its terminal cost; the last two without gradient."""
-        if self.solver is not None:
+    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """s (J + R) less the price, J, its terminal cost, and R, which is 0 without probes.
+
+        The last three have no gradient. J is that of the network without noise, R not in it.
+        """
+        added: Tensor | None = None
+        if self.probes is not None:
+            objective, layers = regularised(self.network, self.probes, self.problem, x, y, self.generator)
+            added = layers.sum()
+        elif self.solver is not None:
             solution = Solution(self.network, x, self.solver)
             self.statistics = solution.statistics
             objective = self.problem.evaluate(solution, y)
@@ -92,9 +106,10 @@ class Scaled(nn.Module):
             segmented = Segmented(self.network, x, self.cuts, driver=self.driver, controls=self.controls)
             objective = self.problem.evaluate(segmented, y)
         return (
-            self.problem.scale(self.network) * objective.smooth,
+            self.problem.scale(self.network) * (objective.smooth if added is None else objective.smooth + added),
             objective.total.detach(),
             objective.terminal.detach(),
+            objective.terminal.new_zeros(()) if added is None else added.detach(),
         )
 
 
@@ -110,7 +125,7 @@ class Unstacked(nn.Module):
         name = {id(p): name for name, p in scaled.named_parameters()}
         self.names = [[name[id(p)] for p in members] for members in controls.members]
 
-    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """As of :class:`Scaled`."""
         rows: dict[str, Tensor] = {}
         for names, stack in zip(self.names, self.controls.stacks, strict=True):

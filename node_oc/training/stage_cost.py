@@ -13,10 +13,11 @@ from node_oc.discretization.noise import Noise
 from node_oc.errors import ConfigError
 from node_oc.problem.ocp import Objective, Problem, group_norms
 from node_oc.problem.optimality import shrink_
+from node_oc.problem.regulariser import regularised, warn_kinks
 from node_oc.seeds import derived_generator
 from node_oc.system.base import System
 from node_oc.training.draws import settled
-from node_oc.training.driver import drawn, trainable
+from node_oc.training.driver import drawn, probing, trainable
 from node_oc.trajectory.rollout import rollout
 
 
@@ -32,18 +33,32 @@ class StageCost:
             at the first call, by the shapes of its batch.
         seed: of the draws.
         noise: what drives the steps while the model is in training mode; its mean is the model itself. None for time.
+        explicit: whether what that noise adds to J in the mean, to leading order, is added instead of any noise; see
+            :func:`node_oc.explicit_regulariser`. One probe a call; 5 to 7 times the cost of a call without it.
 
     Attributes:
-        objective: of the last call, with a value for each layer.
+        objective: of the last call, with a value for each layer; the regulariser is not in it.
+        regulariser: of the last call, one value a layer, (N,); None where there is none.
+
+    Raises:
+        ConfigError: a noise that the system cannot take, or none where it is to be explicit.
     """
 
     def __init__(
-        self, system: System | Network, problem: Problem, *, seed: int = 0, noise: Noise | None = None
-    ) -> None:
+        self, system: System | Network, problem: Problem, *, seed: int = 0, noise: Noise | None = None,
+        explicit: bool = False,
+    ) -> None:  # fmt: skip
         self.network = system if isinstance(system, Network) else Network(system)
         self.noise = None if noise is None else trainable(noise, self.network)
         self.problem, self.seed, self.calls = problem, seed, 0
         self.objective: Objective | None = None
+        self.regulariser: Tensor | None = None
+        self.explicit = explicit
+        if explicit and noise is None:
+            raise ConfigError("explicit", got="True without noise", expected="the noise that is to be explicit",
+                              do="Give it: noise=node_oc.branch_dropout(0.8), say.")  # fmt: skip
+        if explicit:
+            warn_kinks(self.network.system)
 
     def __call__(self, batch: Any, target: Tensor | None = None) -> Tensor:
         """The cost to call ``backward`` on. Scalar.
@@ -58,10 +73,18 @@ class StageCost:
         x, y = _parted(batch, target)
         self.problem = settled(self.problem, self.network, x)
         draws = derived_generator(self.seed, "draws", self.calls)
-        driver = drawn(self.noise if _training(self.network.system) else None, self.seed, self.calls, None)
+        noise = self.noise if _training(self.network.system) else None
+        call, scale = self.calls, self.problem.scale(self.network)
         self.calls += 1
+        self.regulariser = None
+        if self.explicit and noise is not None:
+            signs = probing(noise, self.seed, call, None)
+            self.objective, layers = regularised(self.network, signs, self.problem, x, y, draws)
+            self.regulariser = layers.detach()
+            return scale * (self.objective.smooth + layers.sum())
+        driver = drawn(noise, self.seed, call, None)
         self.objective = self.problem.evaluate(rollout(self.network, x, driver=driver), y, draws)
-        return self.problem.scale(self.network) * self.objective.smooth
+        return scale * self.objective.smooth
 
 
 class Price:
