@@ -65,6 +65,7 @@ _HOME = {
     "largest_curvature": "diagnosis.curvature", "Curvature": "diagnosis.curvature",
     "fixed_points": "diagnosis.fixed_points", "FixedPoints": "diagnosis.fixed_points",
     "FixedPoint": "diagnosis.fixed_points", "portrait": "diagnosis.portrait", "Portrait": "diagnosis.portrait",
+    "value_function": "diagnosis.kolmogorov", "ValueFunction": "diagnosis.kolmogorov",
     "crop": "cropping", "deepen": "cropping", "shorten": "cropping",
     "measure": "measuring", "Measure": "measuring", "Model": "inference",
     "DepthSearch": "search.depth", "GrowthSearch": "search.grow", "Found": "search.found",

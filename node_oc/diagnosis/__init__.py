@@ -10,6 +10,7 @@ from node_oc.diagnosis.diagnose import Diagnosis, diagnose
 from node_oc.diagnosis.dissipativity import Dissipation, dissipation, nearness, rotated_cost
 from node_oc.diagnosis.equilibria import Preservation, preserves_equilibria
 from node_oc.diagnosis.fixed_points import FixedPoint, FixedPoints, fixed_points
+from node_oc.diagnosis.kolmogorov import ValueFunction, value_function
 from node_oc.diagnosis.landscape import Landscape, filter_normalised, loss_landscape
 from node_oc.diagnosis.loss import Budget, disagreement, outputs, sample_losses
 from node_oc.diagnosis.portrait import Portrait, no_portrait, portrait
@@ -20,8 +21,9 @@ from node_oc.diagnosis.uncertainty import Predictive, monte_carlo
 __all__ = [
     "Arrival", "Budget", "Calibration", "Certificate", "Control", "Counting", "Curvature", "Decay", "Diagnosis",
     "Dissipation", "FixedPoint", "FixedPoints", "Landscape", "Level", "Observation", "Portrait", "Predictive",
-    "Preservation", "Profile", "Turnpike", "arrival", "calibration", "certify", "control_costs", "counting", "cuts",
-    "decay", "diagnose", "disagreement", "dissipation", "entry_by_accuracy", "filter_normalised", "fixed_points",
-    "largest_curvature", "loss_landscape", "monte_carlo", "nearness", "no_portrait", "observe", "outputs", "portrait",
-    "preserves_equilibria", "profile", "rotated_cost", "sample_losses", "turnpike", "upper_limit",
+    "Preservation", "Profile", "Turnpike", "ValueFunction", "arrival", "calibration", "certify", "control_costs",
+    "counting", "cuts", "decay", "diagnose", "disagreement", "dissipation", "entry_by_accuracy", "filter_normalised",
+    "fixed_points", "largest_curvature", "loss_landscape", "monte_carlo", "nearness", "no_portrait", "observe",
+    "outputs", "portrait", "preserves_equilibria", "profile", "rotated_cost", "sample_losses", "turnpike",
+    "upper_limit", "value_function",
 ]  # fmt: skip
