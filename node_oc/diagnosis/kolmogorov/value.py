@@ -15,7 +15,7 @@ from node_oc.diagnosis.kolmogorov.reach import PATHS, Reach
 from node_oc.errors import ShapeError
 
 DIGITS = 5  # significant, of what is kept in a record
-KEPT = 121  # nodes along an axis in a record, at most
+KEPT = 61  # nodes along an axis in a record, at most
 SHOWN = 3  # paths of each start in a record
 TOO_LOW = 1.5  # an observed order that is not 2
 OVERSHOT = 1e-3  # of the range of phi: what is worth saying
@@ -102,10 +102,10 @@ class ValueFunction:
         return said + "."
 
     def record(self) -> dict[str, Any]:
-        """Numbers for a picture, as JSON has them: v on at most 121 nodes an axis.
+        """Numbers for a picture, as JSON has them: v on 61 points an axis.
 
-        In one dimension at t_0..t_N where paths go, in two at t = 0 in the region. The paths are three from each of the
-        starts that the domain was chosen with.
+        In one dimension at t_0..t_N where paths go, with three paths from each of the starts that the domain was chosen
+        with; in two at t = 0 in the region, without paths.
         """
         one = len(self.axes) == 1
         boxes = self.reach.boxes
@@ -115,7 +115,7 @@ class ValueFunction:
         points = np.stack([part.ravel() for part in np.meshgrid(*lines, indexing="ij")], 1)
         weights = self.march.grid.weights(points)
         layers = range(len(self.t)) if one else (0,)
-        chosen = [i for i in range(self.reach.paths.shape[1]) if i % PATHS < SHOWN]
+        chosen = [i for i in range(self.reach.paths.shape[1]) if one and i % PATHS < SHOWN]
         return {
             "t": self.t.tolist(), "axes": [line.tolist() for line in lines], "layers": list(layers),
             "region": [list(one) for one in self.region],
