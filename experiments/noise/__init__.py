@@ -1,0 +1,1 @@
+"""Noise: what the theory of noisy residual networks says, measured."""
