@@ -74,9 +74,17 @@ def heun(sde: oc.LimitSDE, x: Tensor, generator: torch.Generator, substeps: int)
 
 
 def _step(sde: oc.LimitSDE, k: int, c: tuple[float, float], x: Tensor, dt: float, dw: Tensor) -> Tensor:
-    b, g = sde.coefficients(k, c[0], x)
-    later, turned = sde.coefficients(k, c[1], x + b * dt + g * dw)
+    b, g = _stratonovich(sde, k, c[0], x)
+    later, turned = _stratonovich(sde, k, c[1], x + b * dt + g * dw)
     return x + (b + later) * dt / 2 + (g + turned) * dw / 2
+
+
+def _stratonovich(sde: oc.LimitSDE, k: int, c: float, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Drift in Stratonovich's sense, and diffusion."""
+    drift, diffusion = sde.drift(k, c, x), sde.diffusion(k, c, x)
+    if sde.sde_type == "ito":
+        drift = drift - torch.func.jvp(lambda y: sde.diffusion(k, c, y), (x,), (diffusion,))[1] / 2
+    return drift, diffusion
 
 
 def compared(name: str, table: oc.Tableau, order: Any) -> dict[str, Any]:
@@ -90,7 +98,7 @@ def compared(name: str, table: oc.Tableau, order: Any) -> dict[str, Any]:
     with torch.no_grad():
         for i, x in enumerate(starts()):
             many = x.repeat(PATHS, 1)
-            ends = heun(sde.stratonovich(), many, derived_generator(0, name, i), SUBSTEPS)
+            ends = heun(sde, many, derived_generator(0, name, i), SUBSTEPS)
             fine, coarse = (cost(end).numpy() for end in ends)
             driver = noise.drawn(derived_generator(1, name, i))
             own = cost(oc.rollout(net, many, driver=driver).states[-1]).numpy()
@@ -121,7 +129,7 @@ def gradients() -> dict[str, Any]:
             if way == "network":
                 end = oc.rollout(net, x, driver=noise.drawn(generator)).states[-1]
             else:
-                end = heun(sde.stratonovich(), x, generator, FEWER)[0]
+                end = heun(sde, x, generator, FEWER)[0]
             found = torch.autograd.grad(cost(end).mean(), [p for p in sde.parameters() if p.requires_grad],
                                         allow_unused=True)  # fmt: skip
             yield flat([torch.zeros(0) if part is None else part for part in found])

@@ -41,9 +41,12 @@ def value_over_depth(record: Record) -> Figure:
     left.set_title("v(t, x), and some paths")
     _bar(fig, left, norm, str(record["cost"]))
     low, high = value["region"][0]
-    inside = (x >= low) & (x <= high)
-    right.plot(x[inside], v[-1][inside], color=MUTED, lw=1.4, ls=(0, (4, 2)), label="at the end: φ(x)", gid="terminal")
-    right.plot(x[inside], v[0][inside], color=INK, label="at the beginning: v(0, x)", gid="value")
+    right.plot(x, v[-1], color=MUTED, lw=1.4, ls=(0, (4, 2)), label="at the end: φ(x)", gid="terminal")
+    right.plot(x, v[0], color=INK, label="at the beginning: v(0, x)", gid="value")
+    seen = v[[0, -1]][:, (x >= low) & (x <= high)]
+    room = 0.05 * (float(seen.max() - seen.min()) or 1.0)
+    right.set(xlim=(low - 0.03 * (high - low), high + 0.03 * (high - low)),
+              ylim=(float(seen.min()) - room, float(seen.max()) + 2 * room))  # fmt: skip
     if points := record.get("points"):
         right.errorbar(points["x"], points["mean"], 2 * np.array(points["error"]), fmt="o", ms=3.5, color=CUT, lw=1.2,
                        label="Monte Carlo, ± 2 standard errors", zorder=4)  # fmt: skip
