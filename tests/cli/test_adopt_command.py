@@ -175,7 +175,7 @@ def test_a_run_is_used_again_with_the_model_named_and_refuses_without(
 ) -> None:
     own = ["--model", MODEL]
     for command in (["resume", run], ["diagnose", run], ["crop", run, "--depth", 1], ["predict", run, "mine.csv"],
-                    ["export", run], ["compare", run]):  # fmt: skip
+                    ["export", run], ["compare", run], ["noise", run]):  # fmt: skip
         sys.modules.pop("own_nets", None)
         code, _, err = call(capsys, monkeypatch, *command)
         assert code == 1
@@ -186,6 +186,7 @@ def test_a_run_is_used_again_with_the_model_named_and_refuses_without(
     assert code == 0
     assert verdict in out
     assert call(capsys, monkeypatch, "diagnose", run, *own)[0] == 0
+    assert call(capsys, monkeypatch, "noise", run, "--samples", 4, "--rows", 20, "--driver", "gaussian", *own)[0] == 0
     code, out, _ = call(capsys, monkeypatch, "crop", run, "--depth", 1, "--out", "one", *own)
     assert code == 0
     assert "1 layer" in out

@@ -1,17 +1,16 @@
-"""Noise on the command line: --driver and --keep, predict --samples; wrong input leaves nothing behind."""
+"""Noise on the command line: --driver and --keep, predict --samples, noise; wrong input leaves nothing behind."""
 
 from __future__ import annotations
 
 import csv
 import json
-import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
 import node_oc as oc
-from node_oc import cli, pipeline
+from node_oc import cli, pipeline, plots
 
 FAST = [
     "data.train=60", "data.val=80", "data.test=50", "data.turns=0.5", "system.depth=3", "system.width=4",
@@ -40,6 +39,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Trained with noise, cut, reported."""
     folder = tmp_path_factory.mktemp("runs") / "noisy"
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "FIGURES", {"reliability": plots.FIGURES["reliability"]})  # the others take seconds
         options = ["--driver", "stochastic_depth", "--keep", "0.7", "--search", "cut", "--out", str(folder)]
         patch.setattr(sys, "argv", ["node-oc", "run", "spirals", *options, *SETS])
         with pytest.raises(SystemExit) as end:
@@ -150,6 +150,63 @@ def test_wrong_input_gets_one_message(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_study_of_all_noises_that_fit(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, out, err = call(capsys, monkeypatch, "noise", run, "--which", "full", "--samples", 4, "--rows", 30)
+    assert code == 0, err
+    record = json.loads((run / "noise.json").read_text())
+    (network,) = record["networks"]
+    names = ["stochastic depth", "branch dropout", "two point", "gaussian"]
+    assert [one["noise"] for one in network["noises"]] == [f"{name}, keep 0.7" for name in names]
+    assert record["trained"] == "stochastic depth, keep 0.7"
+    assert list(record["left_out"]) == ["shake shake"]
+    assert "two" in record["left_out"]["shake shake"]
+    page = (run / "noise.html").read_text()
+    for one in network["noises"]:
+        assert one["sentence"] in out
+        assert len(one["metric"]) == len(one["noisy_metric"]) == network["layers"] + 1
+        assert one["noise"] in page
+    assert {p.name for p in run.glob("noise-*.png")} == {"noise-depth.png", "noise-reliability.png"}
+    stem = tmp_path / "mine"
+    code, _, err = call(capsys, monkeypatch, "noise", run, "--which", "full", "--samples", 4, "--rows", 20,
+                        "--driver", "gaussian", "--keep", 0.9, "--seed", 3, "--out", stem)  # fmt: skip
+    assert code == 0, err
+    assert [one["noise"] for one in json.loads(Path(f"{stem}.json").read_text())["networks"][0]["noises"]] == [
+        "gaussian, keep 0.9"
+    ]
+    code, _, err = call(capsys, monkeypatch, "noise", run, "--out", stem)
+    assert code == 1
+    assert "--overwrite" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["directory of a run"]),
+        (["RUN", "--driver", "gausian"], ["Did you mean gaussian?"]),
+        (["RUN", "--driver", "time"], ["has no noise"]),
+        (["RUN", "--driver", "shake_shake", "--which", "full"], ["one branch", "system.branches=2"]),
+        (["RUN", "--keep", "0"], ["--keep", "(0, 1]"]),
+        (["RUN", "--samples", "5", "--which", "full"], ["passes", "even number"]),
+        (["RUN", "--which", "plain"], ["no network 'plain'"]),
+        (["RUN", "--part", "all"], ["train, val or test"]),
+    ],
+)
+def test_a_study_with_wrong_input(
+    run: Path, arguments: list[str], words: list[str], capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+) -> None:  # fmt: skip
+    before = {p.name: p.stat().st_mtime_ns for p in run.iterdir()}
+    given = [run if word == "RUN" else word for word in arguments] or [tmp_path]
+    code, _, err = call(capsys, monkeypatch, "noise", *given)
+    assert code == 1
+    assert err.startswith("node-oc: ")
+    assert all(word in err for word in words), err
+    assert before == {p.name: p.stat().st_mtime_ns for p in run.iterdir()}
+
+
+@pytest.mark.long
 def test_regression_has_a_standard_deviation(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,4 +222,7 @@ def test_regression_has_a_standard_deviation(
     assert code == 0
     assert out.splitlines()[0] == "prediction,std"
     assert all(float(line.split(",")[1]) >= 0 for line in out.splitlines()[1:])
-    shutil.rmtree(tmp_path / "r")
+    code, out, err = call(capsys, monkeypatch, "noise", tmp_path / "r", "--samples", 4, "--driver", "two_point")
+    assert code == 0, err
+    assert "loses" in out
+    assert not (tmp_path / "r" / "noise-reliability.png").exists()

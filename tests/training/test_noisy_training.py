@@ -37,7 +37,7 @@ def weights(network: torch.nn.Module) -> list[torch.Tensor]:
 def trained(config: Config) -> list[torch.Tensor]:
     split = pipeline.load_split(config)
     network = pipeline.make_network(config, split)
-    oc.fit(network, pipeline.make_problem(config, split), split.train, config.training, plan=oc.Plan(updates=6))
+    oc.fit(network, pipeline.make_problem(config, split), split.train, config.training, plan=oc.Plan(updates=3))
     return weights(network)
 
 
@@ -61,9 +61,9 @@ def test_gradient_checkpointing_meets_the_same_noise() -> None:
     driver = "stochastic_depth"
     plain, segments = (
         trained(config(driver, training__gradient_checkpointing=on, training__precision="64-true")
-                .replace({"system.depth": 8})) for on in (False, True)
+                .replace({"system.depth": 6})) for on in (False, True)
     )  # fmt: skip
-    quiet = trained(config("time", training__precision="64-true").replace({"system.depth": 8}))
+    quiet = trained(config("time", training__precision="64-true").replace({"system.depth": 6}))
     for a, b in zip(plain, segments, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
     assert any(not torch.allclose(a, b) for a, b in zip(plain, quiet, strict=True))
@@ -107,6 +107,7 @@ def test_two_branches_shake_by_configuration(kind: str) -> None:
     assert any("second.steps" in name for name in changed)
 
 
+@pytest.mark.long
 def test_an_adopted_model_in_ones_own_loop_and_by_configuration() -> None:
     model = ResidualMLP(6, 3, depth=2)
     system = oc.adopt(model, torch.zeros(2, 6))
