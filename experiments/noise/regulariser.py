@@ -55,13 +55,14 @@ def trained(name: str) -> tuple[Network, Problem, torch.Tensor, torch.Tensor]:
 
 
 def measured(
-    network: Network, problem: Problem, x: torch.Tensor, y: torch.Tensor, noise: Noise, calls: int
+    network: Network, problem: Problem, x: torch.Tensor, y: torch.Tensor, noise: Noise, calls: int, symmetric: bool
 ) -> dict[str, Any]:
     """Of every call the gains J(e) - J(0) of every e, and the first two derivatives of J(e) at 0, by autograd.
 
-    A call is a mean over COPIES draws. The derivatives are the control variates: that of first order has mean 0, that
-    of second order 2 R. The same draws serve every e.
+    A call is a mean over COPIES draws, and their mirror images where the law is symmetric. The derivatives are the
+    control variates: that of first order has mean 0, that of second order 2 R. The same draws serve every e.
     """
+    signs = (1, -1) if symmetric else (1,)
     x, y = x.repeat(COPIES, *(1,) * (x.dim() - 1)), y.repeat(COPIES)
     generator = torch.Generator().manual_seed(0)
     rows = []
@@ -72,10 +73,10 @@ def measured(
         (second,) = torch.autograd.grad(slope, e)
         with torch.no_grad():
             gains = [
-                float(problem.evaluate(rollout(network, x, driver=Amplified(drawn, size)), y).smooth)
-                - float(objective.smooth.detach()) for size in AMPLITUDES
+                sum(float(problem.evaluate(rollout(network, x, driver=Amplified(drawn, sign * size)), y).smooth)
+                    for sign in signs) / len(signs) - float(objective.smooth.detach()) for size in AMPLITUDES
             ]  # fmt: skip
-        rows.append([float(slope.detach()), float(second), *gains])
+        rows.append([0.0 if symmetric else float(slope.detach()), float(second), *gains])
     return {"objective": float(objective.smooth.detach()), "rows": rows}
 
 
@@ -157,7 +158,7 @@ def main() -> None:
         for name, (noise, order) in NOISES.items():
             if noise.per not in known:  # s = 0.5, mean 1 and h = 1 in all of them: the same covariance, the same R
                 known[noise.per] = explicit_regulariser(network, noise, problem, x, y, probes=None).total
-            row = row_of(measured(network, problem, x, y, noise, options.calls), known[noise.per], order)
+            row = row_of(measured(network, problem, x, y, noise, options.calls, order == 4), known[noise.per], order)
             record["rows"].append({"net": net, "noise": name, "calls": options.calls, **row})
             print(tables(record).splitlines()[-3], flush=True)
             store.write_json(JSON, record)

@@ -133,7 +133,8 @@ class TrainingSection(Section):
     driver_fresh: bool = Field(
         default=False, description="a table of several stages draws for every stage, and not once a step")
     driver_explicit: bool = Field(
-        default=False, description="no noise: what the driver adds to J in the mean, to leading order, is a cost")
+        default=False,
+        description="draw no noise: what the driver adds to J in the mean, to leading order, becomes a cost")
     checkpoint_seconds: float = Field(default=10.0, ge=0, description="least seconds between checkpoints")
 
 

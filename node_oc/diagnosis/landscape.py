@@ -54,7 +54,8 @@ class Landscape:
     def sentence(self) -> str:
         """How far J rises, and whether w is its least point here."""
         least = min(value for row in self.values for value in row)
-        text = f"At {max(self.places):g} times the norm of the filters J rises by {self.rise:.3g} from "
+        way = "falls" if self.rise < 0 else "rises"
+        text = f"At {max(self.places):g} times the norm of the filters J {way} by {abs(self.rise):.3g} from "
         text += f"{self.objective:.4g}"
         return text + ("." if least >= self.objective else f"; it is lower somewhere on the slice, {least:.4g}.")
 

@@ -74,7 +74,7 @@ def _lines(slices: Sequence[Record], tables: Sequence[Array], heading: str) -> F
         ax.set_ylim(min(0.0, low), high + 0.05 * (high - min(0.0, low)) or 1.0)
     ax.axvline(0, color=FAINT, lw=0.8, zorder=0)
     ax.set(xlabel=AXIS.format("a random direction"), ylabel="J")
-    ax.legend(loc="upper center")
+    ax.legend(loc="best")
     return fig
 
 

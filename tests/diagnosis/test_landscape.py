@@ -117,6 +117,7 @@ def test_the_largest_eigenvalue_of_a_hessian_that_is_known_in_full() -> None:
     hessian = Hessian(net, PROBLEM, DATA)
     full = torch.stack([hessian @ row for row in torch.eye(hessian.size, dtype=torch.float64)])
     torch.testing.assert_close(full, full.T, rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(Hessian(net, PROBLEM, [(X, Y)]) @ full[0], hessian @ full[0])
     values = torch.linalg.eigvalsh(full)
     found = largest_curvature(net, PROBLEM, DATA, tolerance=1e-8)
     assert found.value == pytest.approx(float(values[-1]), rel=1e-10)
