@@ -40,6 +40,7 @@ _HOME = {
     "Trajectory": "trajectory.rollout", "rollout": "trajectory.rollout",
     "Solution": "trajectory.solution", "Solver": "trajectory.solver", "Solved": "trajectory.solved",
     "dense_output": "trajectory.dense", "DenseOutput": "trajectory.dense",
+    "solve_sde": "trajectory.sde", "brownian": "trajectory.brownian", "NeuralSDE": "trajectory.neural_sde",
     "Segmented": "trajectory.segments", "Driver": "discretization.driver", "Controls": "discretization.controls",
     "Cost": "problem.cost", "SoftCrossEntropy": "problem.cost", "CrossEntropy": "problem.cost",
     "Distillation": "problem.cost", "SquaredError": "problem.cost", "TorchLoss": "problem.torch_loss",

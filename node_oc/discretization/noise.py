@@ -40,6 +40,11 @@ class Source:
     mirrored: bool = False
     rows: tuple[int, int, int] | None = None
 
+    @classmethod
+    def of(cls, generator: torch.Generator, rows: tuple[int, int, int] | None = None) -> Source:
+        """With a seed of this generator, which moves on."""
+        return cls(int(torch.randint(2**62, (), generator=generator, device=generator.device)), rows=rows)
+
     def draw(self, law: Law, k: int, stage: int, shape: Sequence[int], like: Tensor) -> Tensor:
         """Draws of a law for one evaluation, for the rows that are here."""
         generator = torch.Generator(like.device).manual_seed(derived_seed(self.seed, k, stage))
@@ -146,8 +151,7 @@ class Noise(Driver):
             generator: where the seed comes from; it moves on, so that the next driver has other draws.
             rows: see :class:`Source`.
         """
-        seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
-        return replace(self, source=Source(seed, rows=rows))
+        return replace(self, source=Source.of(generator, rows))
 
     def mirrored(self) -> Noise:
         """The antithetic draws of these ones."""

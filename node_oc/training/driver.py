@@ -12,6 +12,7 @@ from node_oc.discretization.network import Network
 from node_oc.discretization.noise import Noise
 from node_oc.errors import ConfigError
 from node_oc.seeds import derived_generator
+from node_oc.trajectory.neural_sde import NeuralSDE
 
 
 def noise_of(options: TrainingSection) -> Noise | None:
@@ -30,6 +31,23 @@ def noise_of(options: TrainingSection) -> Noise | None:
     if options.driver == "gaussian":
         return gaussian(deviation, per=per, fresh=fresh)
     return shake_shake(fresh=fresh) if options.driver == "shake_shake" else None
+
+
+def driving(options: TrainingSection, network: Network) -> Noise | None:
+    """What draws the noise of a training: the driver of the options, or the neural SDE itself; None for time.
+
+    Raises:
+        ConfigError: as of :func:`trainable`; or options that a neural SDE excludes.
+    """
+    if not isinstance(network, NeuralSDE):
+        noise = noise_of(options)
+        return None if noise is None else trainable(noise, network)
+    for name, plain in (("solver", "table"), ("compile", False), ("gradient_checkpointing", False), ("driver", "time")):
+        if getattr(options, name) != plain:
+            raise ConfigError(f"training.{name}", got=f"{getattr(options, name)} with a neural SDE",
+                              expected=f"{plain}: it has noise and a solver of its own",
+                              do="Leave the option out.")  # fmt: skip
+    return network.noise
 
 
 def trainable(noise: Noise, network: Network) -> Noise:

@@ -20,7 +20,7 @@ from node_oc.problem.ocp import Problem
 from node_oc.problem.regulariser import warn_kinks
 from node_oc.seeds import derived_generator
 from node_oc.training.draws import settled
-from node_oc.training.driver import drawn, noise_of, probing, trainable
+from node_oc.training.driver import drawn, driving, probing
 from node_oc.training.group_adam import GroupAdam
 from node_oc.training.objective import Compilation, Scaled, compiled, solver_of
 from node_oc.trajectory.segments import cuts_of
@@ -119,8 +119,7 @@ class Method:
         # A distribution library looks for gradients in the network's own parameters.
         stacked = self.controls if fabric.world_size == 1 else None
         self.objective = Scaled(network, problem, stacked, cuts, solver)
-        noise = noise_of(options)
-        self.noise = None if noise is None else trainable(noise, network)
+        self.noise = driving(options, network)
         if self.noise is not None and options.driver_explicit:
             warn_kinks(network.system)
         self.module: Any = self.objective if options.compile else fabric.setup_module(self.objective)

@@ -6,6 +6,7 @@ import math
 import statistics
 import time
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from node_oc.discretization.noise import Noise
 from node_oc.errors import ConfigError
 from node_oc.problem.ocp import Problem
 from node_oc.problem.regulariser import regularised
+from node_oc.trajectory.neural_sde import NeuralSDE
 from node_oc.trajectory.rollout import rollout
 from node_oc.trajectory.segments import Segmented
 from node_oc.trajectory.solution import Solution
@@ -58,7 +60,7 @@ class Scaled(nn.Module):
     """s J as a module's forward, so that a distribution library can wrap and synchronise it.
 
     Args:
-        network: what is rolled out.
+        network: what is rolled out; the paths of a neural SDE are solved instead.
         problem: what is minimised.
         controls: where the gradients of the analytic path go; the network's parameters if None.
         cuts: where the rollout is cut into segments to save memory; in one piece if None.
@@ -99,6 +101,9 @@ class Scaled(nn.Module):
             solution = Solution(self.network, x, self.solver)
             self.statistics = solution.statistics
             objective = self.problem.evaluate(solution, y)
+        elif isinstance(self.network, NeuralSDE):
+            path = self.network.path(x, cast(Noise, self.driver).source)
+            objective = self.problem.evaluate(path, y, self.generator)
         elif self.cuts is None:
             trajectory = rollout(self.network, x, driver=self.driver, controls=self.controls)
             objective = self.problem.evaluate(trajectory, y, self.generator)
