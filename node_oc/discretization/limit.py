@@ -126,18 +126,20 @@ class LimitSDE(nn.Module):
         if self.order == 1 or self.network.table.order > 1:
             return value
         if not self.system.varies_within_steps:
-            change = torch.func.jvp(lambda y: self.system.branch_at(k, c, y), (x,), (value,))[1]
+            change = torch.func.jvp(lambda y: self.system.branch_at(k, c, y), (_own(x),), (value,))[1]
         else:
             place = torch.as_tensor(c, dtype=x.dtype, device=x.device)
             ways = (torch.full_like(place, 1 / h), value)
-            change = torch.func.jvp(lambda s, y: self.system.branch_at(k, s, y), (place, x), ways)[1]
+            change = torch.func.jvp(lambda s, y: self.system.branch_at(k, s, y), (place, _own(x)), ways)[1]
         return value - mean * h / 2 * change
 
     def _turned(self, k: int, c: float, x: Tensor, g: Tensor) -> Tensor:
         """sum_j (∇g_j) g_j, g being the diffusion at x: column j is g where the j-th noise is, and zero elsewhere."""
 
+        own = _own(x)
+
         def along(way: Tensor) -> Tensor:
-            return torch.func.jvp(lambda y: self.diffusion(k, c, y), (x,), (way,))[1]
+            return torch.func.jvp(lambda y: self.diffusion(k, c, y), (own,), (way,))[1]
 
         if self.noise.per == "sample":
             return along(g)
@@ -185,6 +187,11 @@ class LimitSDE(nn.Module):
 
     def _state(self, y: Tensor) -> Tensor:
         return y.unflatten(1, self.shape) if self.shape else y
+
+
+def _own(x: Tensor) -> Tensor:
+    """With memory of its own for each entry: derivatives forward do not take an expanded tensor."""
+    return x.contiguous() if 0 in x.stride() else x
 
 
 def limit_sde(

@@ -42,7 +42,7 @@ class SDE(Protocol):
 class _Layers:
     """The limit of a network: one interval a layer."""
 
-    def __init__(self, sde: LimitSDE, x: Tensor) -> None:
+    def __init__(self, sde: Any, x: Tensor) -> None:
         self.sde, self.h, self.awake = sde, sde.network.h, set(sde.network.awake)
         self.shape = shape_of(sde.noise.per, x)
 
@@ -175,7 +175,8 @@ def solve_sde(
     if substeps < 1:
         raise ConfigError("substeps", got=substeps, expected="at least 1 an interval", do="Correct the number.")
     method = chosen(sde, method, noisy=draws is not None)
-    layers = _Layers(sde, x) if isinstance(sde, LimitSDE) else _Timed(sde, x, [float(t) for t in ts or ()])
+    x = x.contiguous() if 0 in x.stride() else x  # derivatives forward do not take an expanded tensor
+    layers = _Layers(sde, x) if ts is None else _Timed(sde, x, [float(t) for t in ts])
     if draws is None:
         layers, method = _Drift(layers), "heun" if method == "heun" else "euler"
     source = Source.of(draws) if isinstance(draws, torch.Generator) else draws
