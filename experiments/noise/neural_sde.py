@@ -8,7 +8,9 @@ Writes neural_sde.json beside this file and prints the table of README.md.
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -148,12 +150,10 @@ def main() -> None:
     parser.add_argument("--redraw", action="store_true", help="the table again from the JSON file")
     args = parser.parse_args()
     rows = store.read_json(JSON) if args.redraw else []
-    for name in SHAPES if not args.redraw else ():
+    for seed, name in itertools.product(range(0 if args.redraw else args.seeds), SHAPES):
         for kind in ("plain", *KINDS):
-            for seed in range(args.seeds):
-                rows += one(name, kind, seed)
-                print(name, kind, seed, {key: value for key, value in rows[-1].items() if isinstance(value, float)})
-    if not args.redraw:
+            rows += one(name, kind, seed)
+            print(name, kind, seed, f"{time.process_time():.0f} s", flush=True)
         store.write_json(JSON, rows)
     table(rows)
 

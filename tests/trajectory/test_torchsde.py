@@ -77,7 +77,7 @@ def test_moments_of_a_linear_field(noise: str, table: oc.Tableau, shape: tuple[i
     assert ((products.mean(0) - second).abs() <= 4.5 * products.std(0) / samples**0.5 + 4e-3).all()
 
 
-@pytest.mark.parametrize("noise", list(PER))
+@pytest.mark.parametrize("noise", ["scalar", "diagonal"])  # a channel of a vector is a unit
 def test_own_loop_and_torchsde_have_the_same_limit(noise: str) -> None:
     """The two calculi of one limit, by Euler and by Heun: means over paths agree with the closed form."""
     sde, samples, x = limit(noise, VECTOR, oc.EULER), 4_000, randn(2, seed=5)
