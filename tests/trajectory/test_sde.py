@@ -255,6 +255,17 @@ def test_conversion_and_back_is_what_it_was() -> None:
             torch.testing.assert_close(f, g)
 
 
+def test_expanded_states_are_taken() -> None:
+    """Derivatives forward refuse them: one state for many paths is the usual way to get one."""
+    one = randn(1, 2)
+    for sde in (limit(NOISES["scalar"], torch.sin).stratonovich(), limit(NOISES["diagonal"], torch.sin, 2)):
+        many = sde.coefficients(0, 0.0, one.expand(3, 2))
+        torch.testing.assert_close(many, tuple(part.expand(3, 2) for part in sde.coefficients(0, 0.0, one)))
+    ends = [oc.solve_sde(limit(NOISES["scalar"]), x, Source(2), method="milstein") for x in
+            (one.expand(3, 2), one.repeat(3, 1))]  # fmt: skip
+    torch.testing.assert_close(*ends)
+
+
 def test_conversion_of_two_branches() -> None:
     first, second = (oc.DenseSystem(2, 2, depth=2, width=3, hidden=4, generator=seeded(s)).double() for s in (1, 2))
     for module in (first, second):
