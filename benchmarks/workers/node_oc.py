@@ -176,7 +176,7 @@ def update(setup: Setup) -> Built:
     scale = ready.problem.scale(ready.network)
 
     def loss_and_gradient() -> tuple[float, Arrays]:
-        loss, total, _ = method.module(ready.x, ready.y)
+        loss, total, *_ = method.module(ready.x, ready.y)
         loss.backward()
         spread(method.controls)
         found = total.item(), gradient(ready.network, scale)
