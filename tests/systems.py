@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from node_oc.errors import ShapeError
-from node_oc.system import System
+from node_oc.system import DenseSystem, System
 
 
 class Field(System):
@@ -171,3 +171,18 @@ def stir_(module: nn.Module, size: float = 0.3, seed: int = 0) -> None:
     """Add noise to every weight: a start with zero biases hides mistakes."""
     for i, p in enumerate(module.parameters()):
         p.add_(size * randn(*p.shape, seed=seed + 1000 * i).to(p))
+
+
+def linear(*matrices: Tensor, offset: float = 0.0) -> DenseSystem:
+    """x' = A_k x + offset, one matrix (D, D) a step, in float64: a dense system with branches of its own.
+
+    The state is the input, and the readout is the state.
+    """
+    size = len(matrices[0])
+    system = DenseSystem(size, size, depth=0, width=size, lift="pad", head="coordinates", row_norm=0.0)
+    for matrix in matrices:
+        layer = nn.Linear(size, size, dtype=torch.float64)
+        layer.weight.data.copy_(matrix)
+        layer.bias.data.fill_(offset)
+        system.steps.append(layer)
+    return system

@@ -166,12 +166,15 @@ class Noise(Driver):
                               expected="laws that are known", do="Use noise.on(system).matched().")  # fmt: skip
         return replace(self, name=f"{self.name}, Gaussian", laws=laws)
 
-    def increment(self, k: int, stage: int, h: float | Tensor, x: Tensor) -> float | Tensor:
+    def value(self, k: int, stage: int, x: Tensor) -> float | Tensor:
+        """b of one evaluation, see :meth:`Driver.increment`: a number where its law has no variance."""
         law = self.law(k)
-        value: float | Tensor = law.mean
-        if law.variance:
-            value = self._drawn().draw(law, k, stage if self.fresh else 0, shape_of(self.per, x), x)
-        return increment_of(self, value, h)
+        if not law.variance:
+            return law.mean
+        return self._drawn().draw(law, k, stage if self.fresh else 0, shape_of(self.per, x), x)
+
+    def increment(self, k: int, stage: int, h: float | Tensor, x: Tensor) -> float | Tensor:
+        return increment_of(self, self.value(k, stage, x), h)
 
     def _drawn(self) -> Source:
         if self.source is None:

@@ -1,0 +1,248 @@
+"""How well an SDE describes a noisy network: the error of a mean against the step size, and its slope."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from node_oc.diagnosis.moments import (
+    LARGEST,
+    Functional,
+    Polynomial,
+    is_affine,
+    network_moment,
+    polynomial,
+    sde_moment,
+    starting,
+    thinned,
+)
+from node_oc.diagnosis.paths import FrozenNoise, Paths, Torchsde
+from node_oc.diagnosis.sampled import Sampling, sampled
+from node_oc.diagnosis.straight import TELLS, Line, line, resolved
+from node_oc.discretization.limit import limit_sde
+from node_oc.discretization.network import Network
+from node_oc.discretization.noise import Noise
+from node_oc.discretization.refine import refine
+from node_oc.errors import ConfigError, DivergenceError
+from node_oc.system.base import System
+
+Verdict = Literal["holds", "lower", "not resolved"]
+Method = Literal["moments", "monte carlo"]
+NEAR = 0.2  # of the order: a slope so far below it is lower
+
+
+@dataclass(frozen=True)
+class WeakOrder:
+    """Errors of a mean of the last state, noisy network against SDE, and the order that they show.
+
+    Attributes:
+        h: the largest step of each network, falling.
+        errors: |E phi(x_N) - E phi(X(T))| of each h.
+        noise: their standard errors; of exact moments what rounding makes.
+        bias: how much the reference changed when its own step was halved; 0 where moments are exact.
+        resolved: which errors are larger than noise and bias.
+        slope, low, high: of log error against log h over those, with its interval; None if not resolved.
+        confidence: of the interval, and of what is resolved.
+        order: the one that was asked for.
+        method: "moments" or "monte carlo".
+        verdict: "holds" for a slope above order - 0.2, "lower", or "not resolved".
+        sentence: the same in words.
+    """
+
+    h: tuple[float, ...]
+    errors: tuple[float, ...]
+    noise: tuple[float, ...]
+    bias: tuple[float, ...]
+    resolved: tuple[bool, ...]
+    slope: float | None
+    low: float | None
+    high: float | None
+    confidence: float
+    order: int
+    method: Method
+    verdict: Verdict
+    sentence: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able: for a record."""
+        return asdict(self)
+
+
+def weak_order(
+    network: Network | System, noise: Noise, functional: int | Functional, x: Tensor, *, order: Literal[1, 2] = 1,
+    halvings: Sequence[int] = (1, 2, 3, 4, 5), against: Noise | None = None, samples: int = 4096,
+    solver: Literal["own", "torchsde"] = "own", pieces: int = 2, confidence: float = 0.99,
+    generator: torch.Generator | None = None, exact: bool | None = None,
+) -> WeakOrder:  # fmt: skip
+    """Refine h and fit the order at which a noisy network approaches its SDE weakly (our derivation).
+
+    With m halvings every step becomes 2^m of size h/2^m with the same control, which is a function of time, and noise
+    of the same law. Noise that enters as h b so gets weaker: each network is compared with the SDE of its own h. Where
+    the branches are affine in the state and the functional is a polynomial of degree 1 to 4, both means are exact:
+    see :mod:`node_oc.diagnosis.moments`. Elsewhere they are sampled, see :mod:`node_oc.diagnosis.sampling`.
+
+    Args:
+        network: with identity skips; a system alone is stepped by Euler. It is copied, in float64 and evaluation mode.
+        noise: from :func:`node_oc.stochastic_depth` and its like; no draws are needed.
+        functional: phi, last states (S, ...) in float64 to (S,), and differentiable; or n = 1..4 for all moments of
+            degree n together, of affine branches: the error is then the norm of the difference of E x^{(x)n}.
+        x: inputs (B, features); means are over noise and over these.
+        order: of the SDE, see :func:`node_oc.limit_sde`.
+        halvings: how often each step is halved, rising, from 0 on.
+        against: another noise, whose SDE is the one to compare with; to see that a wrong limit shows.
+        samples: pairs of mirrored draws for each input, of the network; of the SDE a quarter of them.
+        solver: of a sampled SDE: "own", see :class:`node_oc.diagnosis.paths.FrozenNoise`, or "torchsde".
+        pieces: its steps in one step of the network, even; half of them show its bias.
+        confidence: of intervals, two-sided.
+        generator: where the draws come from; seeded with 0 if None. Exact moments take none.
+        exact: True to insist on exact moments, False to sample; None takes them where they can be had.
+
+    Raises:
+        ConfigError: an order, noise, number or option that cannot be, or exact moments where there are none.
+        ShapeError: a step whose skip is not the identity.
+        DivergenceError: means that are not finite.
+
+    Warns:
+        NotSmoothWarning: order 2 of a field that is not smooth, see :func:`node_oc.limit_sde`.
+    """
+    made = Network(network) if isinstance(network, System) else network
+    made = copy.deepcopy(made).to("cpu", torch.float64).eval().requires_grad_(False)
+    _check(halvings, samples, pieces, confidence, solver, functional)
+    x = x.detach().cpu().double() if x.is_floating_point() else x.cpu()
+    with torch.no_grad():
+        start = made.given(x).system.lift(x)
+    shape, noise = start.shape[1:], noise.on(made.system)
+    against = noise if against is None else against.on(made.system)
+    read = _reader(functional, shape)
+    seed = int(torch.randint(2**62, (), generator=generator or torch.Generator().manual_seed(0)))
+    rows = None if exact is False or read is None else _exact(made, noise, against, order, read, start, halvings)
+    if rows is None and (exact or isinstance(functional, int)):
+        raise ConfigError("exact moments", got="branches that are not affine in the state, a functional that is no "
+                          "polynomial of degree 1 to 4, or too many entries or draws", expected="small affine branches",
+                          do="Give a function of the last states, and leave exact out.")  # fmt: skip
+    method: Method = "monte carlo" if rows is None else "moments"
+    if rows is None:
+        way: Paths = FrozenNoise() if solver == "own" else Torchsde(against.calculus(made.table))
+        how = Sampling(way, pieces, samples, seed)
+        rows = [(max(finer.h), *sampled(finer, mine, limit_sde(finer, other, order), functional, x, replace(how, level=m)))
+                for m, finer, mine, other in _halved(made, noise, against, halvings)]  # fmt: skip
+    bad = next((row[0] for row in rows if not all(map(math.isfinite, row))), None)
+    if bad is not None:
+        raise DivergenceError("weak order", got=f"a mean that is not finite at h = {bad:.4g}", expected="finite means",
+                              do="Halve the steps more often.")  # fmt: skip
+    return judged(*zip(*rows, strict=True), confidence=confidence, order=order, method=method)
+
+
+def judged(
+    h: Sequence[float], errors: Sequence[float], noise: Sequence[float], bias: Sequence[float], *,
+    confidence: float = 0.99, order: int = 1, method: Method = "monte carlo",
+) -> WeakOrder:  # fmt: skip
+    """The verdict on errors that were measured.
+
+    Args:
+        h, errors, noise, bias, confidence, order, method: see :class:`WeakOrder`.
+    """
+    seen = resolved(errors, noise, bias, confidence)
+    kept = [i for i, yes in enumerate(seen) if yes]
+    fit = line(*([each[i] for i in kept] for each in (h, errors, noise, bias)), confidence=confidence)
+    clear = fit is not None and fit.half_width < TELLS
+    verdict: Verdict = "not resolved" if fit is None or not clear else "holds" if fit.slope > order - NEAR else "lower"
+    slope, low, high = (fit.slope, fit.low, fit.high) if fit is not None and clear else (None, None, None)
+    return WeakOrder(
+        tuple(h), tuple(map(abs, errors)), tuple(noise), tuple(bias), seen, slope, low, high, confidence, order, method,
+        verdict, _sentence(fit, clear, [h[i] for i in kept], len(h), confidence, order, method),
+    )  # fmt: skip
+
+
+def _sentence(
+    fit: Line | None, clear: bool, kept: Sequence[float], points: int, confidence: float, order: int, method: str
+) -> str:
+    how = "exact moments" if method == "moments" else "Monte Carlo"
+    if fit is None:
+        return (f"Not resolved: {len(kept) or 'none'} of {points} errors {'is' if len(kept) == 1 else 'are'} larger "
+                f"than {'rounding' if method == 'moments' else 'its noise'}, a slope needs three.")  # fmt: skip
+    over = f"over {len(kept)} of {points} step sizes, {min(kept):.3g} to {max(kept):.3g}, {how}"
+    interval = f"{fit.slope:.3f}, {confidence:.4g} interval [{fit.low:.3f}, {fit.high:.3f}]"
+    if not clear:
+        return f"Not resolved: a slope of {interval} does not tell one order from another, {over}."
+    if fit.slope <= order - NEAR:
+        return f"LOWER than order {order}: slope {interval}, {over}."
+    return f"Order {order} holds: slope {interval}, {over}."
+
+
+def _exact(
+    network: Network, noise: Noise, against: Noise, order: Literal[1, 2], read: int | Polynomial, start: Tensor,
+    halvings: Sequence[int],
+) -> list[tuple[float, float, float, float]] | None:  # fmt: skip
+    """Rows of h, error, rounding and no bias; None where moments are not exact."""
+    shape, n = start.shape[1:], read if isinstance(read, int) else read.degree
+    if not is_affine(network, shape):
+        return None
+    rows, before = [], starting(start, n)
+    for m in halvings:
+        thin = thinned(network, 2**m)
+        after = network_moment(thin, noise, before, n, shape, 2**m)
+        if after is None:
+            return None
+        limit = sde_moment(limit_sde(thin, against, order), before, n, shape, 2**m)
+        rows.append((max(thin.h), *_compared(after, limit, read, n, shape, 2**m * network.depth)))
+    return rows
+
+
+def _halved(
+    network: Network, noise: Noise, against: Noise, halvings: Sequence[int]
+) -> Iterator[tuple[int, Network, Noise, Noise]]:
+    """Each number of halvings with its network, and the noises on it: a part of a step has the law of that step."""
+    origin = list(range(network.depth))
+    for m in range(max(halvings) + 1):
+        if m in halvings:
+            yield m, network, *(each if len(each.laws) == 1 else replace(each, laws=tuple(each.laws[k] for k in origin))
+                                for each in (noise, against))  # fmt: skip
+        if m < max(halvings):
+            network, origin = refine(network), [k for k in origin for _ in range(2)]
+
+
+def _reader(functional: int | Functional, shape: Sequence[int]) -> int | Polynomial | None:
+    if isinstance(functional, int):
+        return functional if (math.prod(shape) + 1) ** functional <= LARGEST else None
+    return polynomial(functional, shape)
+
+
+def _compared(
+    after: Tensor, limit: Tensor, read: int | Polynomial, n: int, shape: Sequence[int], depth: int
+) -> tuple[float, float, float]:
+    """Error, what rounding makes of it, and no bias."""
+    full = (math.prod(shape) + 1,) * n
+    a, b = (each.unflatten(0, full) for each in (after, limit))
+    if isinstance(read, int):
+        for i in range(n):
+            a, b = a.narrow(i, 1, full[0] - 1), b.narrow(i, 1, full[0] - 1)
+        error, size = float((a - b).norm()), float(b.norm())
+    else:
+        error = abs(read.mean(a) - read.mean(b))
+        size = replace(read, coefficients=read.coefficients.abs()).mean(b.abs())
+    return error, torch.finfo(torch.float64).eps * depth * size, 0.0
+
+
+def _check(
+    halvings: Sequence[int], samples: int, pieces: int, confidence: float, solver: str, functional: int | Functional
+) -> None:
+    if list(halvings) != sorted(set(halvings)) or len(halvings) == 0 or halvings[0] < 0:
+        raise ConfigError("halvings", got=list(halvings), expected="rising integers from 0 on",
+                          do="(1, 2, 3, 4, 5) for five step sizes.")  # fmt: skip
+    if samples < 4 or pieces < 2 or pieces % 2:
+        raise ConfigError("samples and pieces", got=f"{samples} and {pieces}",
+                          expected="4 or more, and an even number", do="Correct them.")  # fmt: skip
+    if not 0 < confidence < 1:
+        raise ConfigError("confidence", got=confidence, expected="a number in (0, 1)", do="0.99 is usual.")
+    if solver not in ("own", "torchsde"):
+        raise ConfigError("solver", got=repr(solver), expected="own or torchsde", do="Name one of the two.")
+    if isinstance(functional, int) and functional not in (1, 2, 3, 4):
+        raise ConfigError("functional", got=functional, expected="a moment of degree 1, 2, 3 or 4, or a function",
+                          do="Give a function of the last states.")  # fmt: skip
