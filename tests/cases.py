@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from node_oc.discretization import TABLEAUS, DepthGrid, Network, Tableau
 from node_oc.problem import Cost, CrossEntropy, SoftCrossEntropy, SquaredError, TorchLoss
 from node_oc.system import SYSTEMS as REGISTERED
-from node_oc.system import ConvSystem, DenseSystem, System
+from node_oc.system import ConvSystem, DenseSystem, PairedSystem, System
 from node_oc.system.ode import (
     Basis,
     Chebyshev,
@@ -54,6 +54,8 @@ SYSTEMS: dict[str, Callable[[torch.Generator], System]] = {
         channels=(2, 3, 4), blocks=(0, 4, 0), activation="gelu", row_norm=0.0, generator=g
     ),
     "conv-one-stage-tanh": lambda g: _conv(channels=(3,), blocks=(4,), activation="tanh", generator=g),
+    "paired-dense": lambda g: PairedSystem(_dense(generator=g), _dense(activation="gelu", generator=g)),
+    "paired-conv": lambda g: PairedSystem(*(_conv(channels=(3,), blocks=(4,), generator=g) for _ in range(2))),
     "ode-constant": lambda g: _ode(g),
     "ode-piecewise-timed": lambda g: _ode(g, Piecewise(2, (1.5 / 2.6,)), time=True),
     "ode-fourier-horizon": lambda g: _ode(g, Fourier(3), learn_horizon=True),

@@ -17,13 +17,14 @@ from node_oc.diagnosis.portrait import Portrait, no_portrait, portrait
 from node_oc.diagnosis.profile import Observation, Profile, observe, profile
 from node_oc.diagnosis.turnpike import Turnpike, entry_by_accuracy, turnpike
 from node_oc.diagnosis.uncertainty import Predictive, monte_carlo
+from node_oc.diagnosis.weak_order import WeakOrder, weak_order
 
 __all__ = [
     "Arrival", "Budget", "Calibration", "Certificate", "Control", "Counting", "Curvature", "Decay", "Diagnosis",
     "Dissipation", "FixedPoint", "FixedPoints", "Landscape", "Level", "Observation", "Portrait", "Predictive",
-    "Preservation", "Profile", "Turnpike", "ValueFunction", "arrival", "calibration", "certify", "control_costs",
-    "counting", "cuts", "decay", "diagnose", "disagreement", "dissipation", "entry_by_accuracy", "filter_normalised",
+    "Preservation", "Profile", "Turnpike", "ValueFunction", "WeakOrder", "arrival", "calibration", "certify",
+    "control_costs", "counting", "cuts", "decay", "diagnose", "disagreement", "dissipation", "entry_by_accuracy", "filter_normalised",
     "fixed_points", "largest_curvature", "loss_landscape", "monte_carlo", "nearness", "no_portrait", "observe",
     "outputs", "portrait", "preserves_equilibria", "profile", "rotated_cost", "sample_losses", "turnpike",
-    "upper_limit", "value_function",
+    "upper_limit", "value_function", "weak_order",
 ]  # fmt: skip

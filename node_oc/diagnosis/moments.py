@@ -1,6 +1,7 @@
 """Exact moments of a noisy network and of its SDE, where the branches are affine in the state (our derivation).
 
-With y = (1, x), one step is y_{k+1} = R y_k, R random and independent of y_k: E y_{k+1}^{(x)n} = E[R^{(x)n}] E y_k^{(x)n}.
+With y = (1, x), one step is y_{k+1} = R y_k, R random and independent of y_k, so that E y_{k+1}^{(x)n} is
+E[R^{(x)n}] E y_k^{(x)n}, (x) being the tensor product.
 The linear SDE dy = A y dt + sum_j G_j y dW_j has d/dt E y^{(x)n} = L E y^{(x)n} with
 L = sum_i A_(i) + sum_{i<l} sum_j G_j(i) G_j(l), a subscript in brackets being the place in the tensor product.
 """
@@ -92,7 +93,7 @@ def starting(x: Tensor, n: int) -> Tensor:
 
 
 def thinned(network: Network, parts: int) -> Network:
-    """The network with every step so many times smaller: to be taken that often. Its branches are constant in a step."""
+    """The network with every step so many times smaller, to be taken that often: branches are constant in a step."""
     own = network.untied()
     return Network(own.system, DepthGrid(tuple(h / parts for h in network.h)), own.table, own.awake)
 
@@ -164,10 +165,9 @@ def generator(a: Tensor, g: Tensor, n: int, calculus: str) -> Tensor:
     """
     if calculus == "stratonovich":
         a = a + (g @ g).sum(0) / 2
-    whole = sum(_placed({i: a}, n) for i in range(n))
-    for each in g:
-        whole = whole + sum(_placed({i: each, m: each}, n) for i, m in itertools.combinations(range(n), 2))
-    return whole
+    parts = [_placed({i: a}, n) for i in range(n)]
+    parts += [_placed({i: each, m: each}, n) for each in g for i, m in itertools.combinations(range(n), 2)]
+    return torch.stack(parts).sum(0)
 
 
 def coefficients(sde: LimitSDE, k: int, shape: Sequence[int]) -> tuple[Tensor, Tensor]:

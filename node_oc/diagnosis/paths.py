@@ -85,8 +85,8 @@ def _slope(sde: LimitSDE, k: int, c: float, x: Tensor, push: Tensor, moved: Tens
         return drift + sde.diffusion(k, c, x) * push
     # (grad g_j) g_j, g_j being the diffusion where Brownian motion j acts: all j in one call.
     spread, motions = sde.diffusion(k, c, x), len(moved)
-    ways = (spread * moved).flatten(0, 1)
-    change = torch.func.jvp(lambda y: sde.diffusion(k, c, y), (x.repeat(motions, *(1 for _ in x.shape[1:])),), (ways,))[1]
+    there, way = x.repeat(motions, *(1 for _ in x.shape[1:])), (spread * moved).flatten(0, 1)
+    change = torch.func.jvp(lambda y: sde.diffusion(k, c, y), (there,), (way,))[1]
     return drift - (change.unflatten(0, (motions, len(x))) * moved).sum(0) / 2 + spread * push
 
 

@@ -18,7 +18,7 @@ from node_oc.discretization.noise import Noise, shape_of
 from node_oc.seeds import derived_generator
 from node_oc.trajectory.rollout import rollout
 
-SHARE = 4  # the SDE has so many times fewer samples than the network: its draws are symmetric, and less is left
+SHARE = 16  # the network has so many times more samples: they are cheap, and of skewed draws more is left
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Sampling:
     Attributes:
         paths: how the SDE is solved.
         pieces: its steps in one step of the network.
-        pairs: of draws and their mirrored ones, for each input, of the network.
+        pairs: of draws and their mirrored ones, for each input, of the SDE; of the network 16 times as many.
         seed: of all draws.
         level: a number that tells these draws from others of the same seed.
     """
@@ -88,7 +88,7 @@ def _network(network: Network, noise: Noise, functional: Functional, x: Tensor, 
     if not drawn:
         with torch.no_grad():
             return Estimate(float(outcome(torch.zeros(1, 0, dtype=torch.float64))), 0.0)
-    return estimate(outcome, variate(outcome, variance).of, draw, how.pairs)[0]
+    return estimate(outcome, variate(outcome, variance).of, draw, SHARE * how.pairs)[0]
 
 
 def _sde(sde: LimitSDE, functional: Functional, x: Tensor, how: Sampling, i: int) -> tuple[Estimate, float]:
@@ -118,7 +118,6 @@ def _sde(sde: LimitSDE, functional: Functional, x: Tensor, how: Sampling, i: int
         z = coarse(draw(chunk, samples)[0])
         return z, -z
 
-    pairs = max(how.pairs // SHARE, 2)
     c = variate(outcome, torch.ones(math.prod(half), dtype=torch.float64))
-    fine, values = estimate(outcome, lambda z: c.of(coarse(z)), draw, pairs)
-    return fine, abs(float((values - estimate(outcome, c.of, coarsely, pairs)[1]).mean()))
+    fine, values = estimate(outcome, lambda z: c.of(coarse(z)), draw, how.pairs)
+    return fine, abs(float((values - estimate(outcome, c.of, coarsely, how.pairs)[1]).mean()))

@@ -76,7 +76,7 @@ class WeakOrder:
 
 def weak_order(
     network: Network | System, noise: Noise, functional: int | Functional, x: Tensor, *, order: Literal[1, 2] = 1,
-    halvings: Sequence[int] = (1, 2, 3, 4, 5), against: Noise | None = None, samples: int = 4096,
+    halvings: Sequence[int] = (1, 2, 3, 4, 5), against: Noise | None = None, samples: int = 4000,
     solver: Literal["own", "torchsde"] = "own", pieces: int = 2, confidence: float = 0.99,
     generator: torch.Generator | None = None, exact: bool | None = None,
 ) -> WeakOrder:  # fmt: skip
@@ -96,9 +96,9 @@ def weak_order(
         order: of the SDE, see :func:`node_oc.limit_sde`.
         halvings: how often each step is halved, rising, from 0 on.
         against: another noise, whose SDE is the one to compare with; to see that a wrong limit shows.
-        samples: pairs of mirrored draws for each input, of the network; of the SDE a quarter of them.
+        samples: pairs of mirrored paths of the SDE for each input; of the network there are 16 times as many.
         solver: of a sampled SDE: "own", see :class:`node_oc.diagnosis.paths.FrozenNoise`, or "torchsde".
-        pieces: its steps in one step of the network, even; half of them show its bias.
+        pieces: its steps in one step of the network, even; half as many show its bias.
         confidence: of intervals, two-sided.
         generator: where the draws come from; seeded with 0 if None. Exact moments take none.
         exact: True to insist on exact moments, False to sample; None takes them where they can be had.
@@ -127,11 +127,14 @@ def weak_order(
                           "polynomial of degree 1 to 4, or too many entries or draws", expected="small affine branches",
                           do="Give a function of the last states, and leave exact out.")  # fmt: skip
     method: Method = "monte carlo" if rows is None else "moments"
-    if rows is None:
+    if rows is None and not isinstance(functional, int):
         way: Paths = FrozenNoise() if solver == "own" else Torchsde(against.calculus(made.table))
         how = Sampling(way, pieces, samples, seed)
-        rows = [(max(finer.h), *sampled(finer, mine, limit_sde(finer, other, order), functional, x, replace(how, level=m)))
-                for m, finer, mine, other in _halved(made, noise, against, halvings)]  # fmt: skip
+        rows = []
+        for m, finer, mine, other in _halved(made, noise, against, halvings):
+            sde = limit_sde(finer, other, order)
+            rows.append((max(finer.h), *sampled(finer, mine, sde, functional, x, replace(how, level=m))))
+    rows = rows or []
     bad = next((row[0] for row in rows if not all(map(math.isfinite, row))), None)
     if bad is not None:
         raise DivergenceError("weak order", got=f"a mean that is not finite at h = {bad:.4g}", expected="finite means",
@@ -150,13 +153,14 @@ def judged(
     """
     seen = resolved(errors, noise, bias, confidence)
     kept = [i for i, yes in enumerate(seen) if yes]
-    fit = line(*([each[i] for i in kept] for each in (h, errors, noise, bias)), confidence=confidence)
+    points, sizes, noises, biases = ([each[i] for i in kept] for each in (h, errors, noise, bias))
+    fit = line(points, sizes, noises, biases, confidence)
     clear = fit is not None and fit.half_width < TELLS
     verdict: Verdict = "not resolved" if fit is None or not clear else "holds" if fit.slope > order - NEAR else "lower"
     slope, low, high = (fit.slope, fit.low, fit.high) if fit is not None and clear else (None, None, None)
     return WeakOrder(
         tuple(h), tuple(map(abs, errors)), tuple(noise), tuple(bias), seen, slope, low, high, confidence, order, method,
-        verdict, _sentence(fit, clear, [h[i] for i in kept], len(h), confidence, order, method),
+        verdict, _sentence(fit, clear, points, len(h), confidence, order, method),
     )  # fmt: skip
 
 
@@ -166,7 +170,7 @@ def _sentence(
     how = "exact moments" if method == "moments" else "Monte Carlo"
     if fit is None:
         return (f"Not resolved: {len(kept) or 'none'} of {points} errors {'is' if len(kept) == 1 else 'are'} larger "
-                f"than {'rounding' if method == 'moments' else 'its noise'}, a slope needs three.")  # fmt: skip
+                f"than {'rounding' if method == 'moments' else 'their noise'}, a slope needs three.")  # fmt: skip
     over = f"over {len(kept)} of {points} step sizes, {min(kept):.3g} to {max(kept):.3g}, {how}"
     interval = f"{fit.slope:.3f}, {confidence:.4g} interval [{fit.low:.3f}, {fit.high:.3f}]"
     if not clear:
@@ -202,8 +206,9 @@ def _halved(
     origin = list(range(network.depth))
     for m in range(max(halvings) + 1):
         if m in halvings:
-            yield m, network, *(each if len(each.laws) == 1 else replace(each, laws=tuple(each.laws[k] for k in origin))
-                                for each in (noise, against))  # fmt: skip
+            mine, other = (each if len(each.laws) == 1 else replace(each, laws=tuple(each.laws[k] for k in origin))
+                           for each in (noise, against))  # fmt: skip
+            yield m, network, mine, other
         if m < max(halvings):
             network, origin = refine(network), [k for k in origin for _ in range(2)]
 

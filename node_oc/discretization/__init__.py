@@ -12,6 +12,7 @@ from node_oc.discretization.drivers import (
     two_point,
 )
 from node_oc.discretization.grid import DepthGrid
+from node_oc.discretization.held import Held
 from node_oc.discretization.law import Gaussian, Law, TwoPoint, Uniform
 from node_oc.discretization.limit import LimitSDE, NotSmoothWarning, limit_sde
 from node_oc.discretization.network import Network
@@ -33,6 +34,7 @@ __all__ = [
     "DepthGrid",
     "Driver",
     "Gaussian",
+    "Held",
     "Law",
     "LimitSDE",
     "Mean",
