@@ -23,8 +23,8 @@ __all__ = [
     "Arrival", "Budget", "Calibration", "Certificate", "Control", "Counting", "Curvature", "Decay", "Diagnosis",
     "Dissipation", "FixedPoint", "FixedPoints", "Landscape", "Level", "Observation", "Portrait", "Predictive",
     "Preservation", "Profile", "Turnpike", "ValueFunction", "WeakOrder", "arrival", "calibration", "certify",
-    "control_costs", "counting", "cuts", "decay", "diagnose", "disagreement", "dissipation", "entry_by_accuracy", "filter_normalised",
-    "fixed_points", "largest_curvature", "loss_landscape", "monte_carlo", "nearness", "no_portrait", "observe",
-    "outputs", "portrait", "preserves_equilibria", "profile", "rotated_cost", "sample_losses", "turnpike",
+    "control_costs", "counting", "cuts", "decay", "diagnose", "disagreement", "dissipation", "entry_by_accuracy",
+    "filter_normalised", "fixed_points", "largest_curvature", "loss_landscape", "monte_carlo", "nearness", "no_portrait",
+    "observe", "outputs", "portrait", "preserves_equilibria", "profile", "rotated_cost", "sample_losses", "turnpike",
     "upper_limit", "value_function", "weak_order",
 ]  # fmt: skip

@@ -11,17 +11,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from node_oc.diagnosis.moments import (
-    LARGEST,
-    Functional,
-    Polynomial,
-    is_affine,
-    network_moment,
-    polynomial,
-    sde_moment,
-    starting,
-    thinned,
-)
+from node_oc.diagnosis.exact import exact_errors
+from node_oc.diagnosis.moments import Functional
 from node_oc.diagnosis.paths import FrozenNoise, Paths, Torchsde
 from node_oc.diagnosis.sampled import Sampling, sampled
 from node_oc.diagnosis.straight import TELLS, Line, line, resolved
@@ -114,14 +105,15 @@ def weak_order(
     made = Network(network) if isinstance(network, System) else network
     made = copy.deepcopy(made).to("cpu", torch.float64).eval().requires_grad_(False)
     _check(halvings, samples, pieces, confidence, solver, functional)
+    if not made.awake:
+        raise ConfigError("awake steps", got="none", expected="at least one", do="Without a step there is no noise.")
     x = x.detach().cpu().double() if x.is_floating_point() else x.cpu()
     with torch.no_grad():
         start = made.given(x).system.lift(x)
-    shape, noise = start.shape[1:], noise.on(made.system)
+    noise = noise.on(made.system)
     against = noise if against is None else against.on(made.system)
-    read = _reader(functional, shape)
     seed = int(torch.randint(2**62, (), generator=generator or torch.Generator().manual_seed(0)))
-    rows = None if exact is False or read is None else _exact(made, noise, against, order, read, start, halvings)
+    rows = None if exact is False else exact_errors(made, noise, against, order, functional, start, halvings)
     if rows is None and (exact or isinstance(functional, int)):
         raise ConfigError("exact moments", got="branches that are not affine in the state, a functional that is no "
                           "polynomial of degree 1 to 4, or too many entries or draws", expected="small affine branches",
@@ -180,25 +172,6 @@ def _sentence(
     return f"Order {order} holds: slope {interval}, {over}."
 
 
-def _exact(
-    network: Network, noise: Noise, against: Noise, order: Literal[1, 2], read: int | Polynomial, start: Tensor,
-    halvings: Sequence[int],
-) -> list[tuple[float, float, float, float]] | None:  # fmt: skip
-    """Rows of h, error, rounding and no bias; None where moments are not exact."""
-    shape, n = start.shape[1:], read if isinstance(read, int) else read.degree
-    if not is_affine(network, shape):
-        return None
-    rows, before = [], starting(start, n)
-    for m in halvings:
-        thin = thinned(network, 2**m)
-        after = network_moment(thin, noise, before, n, shape, 2**m)
-        if after is None:
-            return None
-        limit = sde_moment(limit_sde(thin, against, order), before, n, shape, 2**m)
-        rows.append((max(thin.h), *_compared(after, limit, read, n, shape, 2**m * network.depth)))
-    return rows
-
-
 def _halved(
     network: Network, noise: Noise, against: Noise, halvings: Sequence[int]
 ) -> Iterator[tuple[int, Network, Noise, Noise]]:
@@ -211,28 +184,6 @@ def _halved(
             yield m, network, mine, other
         if m < max(halvings):
             network, origin = refine(network), [k for k in origin for _ in range(2)]
-
-
-def _reader(functional: int | Functional, shape: Sequence[int]) -> int | Polynomial | None:
-    if isinstance(functional, int):
-        return functional if (math.prod(shape) + 1) ** functional <= LARGEST else None
-    return polynomial(functional, shape)
-
-
-def _compared(
-    after: Tensor, limit: Tensor, read: int | Polynomial, n: int, shape: Sequence[int], depth: int
-) -> tuple[float, float, float]:
-    """Error, what rounding makes of it, and no bias."""
-    full = (math.prod(shape) + 1,) * n
-    a, b = (each.unflatten(0, full) for each in (after, limit))
-    if isinstance(read, int):
-        for i in range(n):
-            a, b = a.narrow(i, 1, full[0] - 1), b.narrow(i, 1, full[0] - 1)
-        error, size = float((a - b).norm()), float(b.norm())
-    else:
-        error = abs(read.mean(a) - read.mean(b))
-        size = replace(read, coefficients=read.coefficients.abs()).mean(b.abs())
-    return error, torch.finfo(torch.float64).eps * depth * size, 0.0
 
 
 def _check(
