@@ -24,7 +24,7 @@ __all__ = [
     "Dissipation", "FixedPoint", "FixedPoints", "Landscape", "Level", "Observation", "Portrait", "Predictive",
     "Preservation", "Profile", "Turnpike", "ValueFunction", "WeakOrder", "arrival", "calibration", "certify",
     "control_costs", "counting", "cuts", "decay", "diagnose", "disagreement", "dissipation", "entry_by_accuracy",
-    "filter_normalised", "fixed_points", "largest_curvature", "loss_landscape", "monte_carlo", "nearness", "no_portrait",
-    "observe", "outputs", "portrait", "preserves_equilibria", "profile", "rotated_cost", "sample_losses", "turnpike",
-    "upper_limit", "value_function", "weak_order",
+    "filter_normalised", "fixed_points", "largest_curvature", "loss_landscape", "monte_carlo", "nearness",
+    "no_portrait", "observe", "outputs", "portrait", "preserves_equilibria", "profile", "rotated_cost",
+    "sample_losses", "turnpike", "upper_limit", "value_function", "weak_order",
 ]  # fmt: skip
