@@ -40,7 +40,8 @@ class LimitSDE(nn.Module):
         shape: of one state, which y is flattened; () for vectors.
         ts: t_0..t_N, in units of time.
         sde_type: "ito" or "stratonovich": the limit's own, or the other one after :meth:`ito`, :meth:`stratonovich`.
-        noise_type: "scalar" (one Brownian motion a sample), "diagonal" (one a unit) or "general" (one a channel).
+        noise_type: "scalar" (one Brownian motion a sample), "general" (one a channel) or "diagonal" (one a unit: g_i
+            depends on all of x, so that the correction of torchsde's adjoint for Ito's integral is another one).
     """
 
     def __init__(self, network: Network, noise: Noise, order: int, shape: Sequence[int]) -> None:
