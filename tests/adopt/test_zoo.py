@@ -75,8 +75,8 @@ def _another_tensor(system: oc.AdoptedSystem, steps: Any) -> oc.AdoptedSystem:
 
 
 @pytest.mark.parametrize(("name", "broken", "seen"), [
-    ("heads", lambda system, states: HEADS(system, states) * 1.001, "readouts: "),
-    ("heads", lambda system, states: HEADS(system, states.flip(0)), "readouts: "),
+    ("heads", lambda system, states, **count: HEADS(system, states, **count) * 1.001, "readouts: "),
+    ("heads", lambda system, states, **count: HEADS(system, states.flip(0), **count), "readouts: "),
     ("split", _other_rounding, "the pieces give other outputs than the model"),
     ("subsystem", lambda system, steps: SUBSYSTEM(system, range(1, len(steps) + 1)), "other outputs than with zero"),
     ("only", lambda weights, names: ONLY(weights, weights._owner), "unused parameters are left"),

@@ -168,9 +168,9 @@ class AdoptedSystem(System):
         pieces = [*(self._mode.steps[j].tail for j in self._passed(k)), self._step(k).tail]
         return self._pieces.stacked(pieces, states, self.memory)
 
-    def heads(self, states: Tensor) -> Tensor:
+    def heads(self, states: Tensor, *, count: bool = True) -> Tensor:
         pieces = [*(self._mode.steps[j].tail for j in self._left_over), self._mode.heads]
-        update = self.model.training and torch.is_grad_enabled()
+        update = count and self.model.training and torch.is_grad_enabled()
         for name in self._mode.heads.counters if update else ():
             self._weights[name].add_(1)
         return self._pieces.stacked(pieces, states, self.memory, update)
