@@ -84,7 +84,7 @@ class Dense(nn.Module):
 
 @pytest.mark.parametrize("kind", [Plain, Dense])
 def test_no_residual_addition(kind: type[nn.Module]) -> None:
-    with pytest.raises(oc.AdoptError, match=r"got none on the way .* no depth to cut\. Otherwise name the modules"):
+    with pytest.raises(oc.AdoptError, match=r"got none on the way .* no depth to cut\. Otherwise write the sum"):
         oc.adopt(made(kind), X)
 
 

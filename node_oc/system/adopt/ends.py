@@ -9,8 +9,10 @@ from torch.utils import _pytree as pytree
 
 from node_oc.errors import AdoptError
 from node_oc.system.adopt.additions import find_additions
-from node_oc.system.adopt.graph import Graph, base, is_inplace, op_name, path_of
+from node_oc.system.adopt.graph import Graph
 from node_oc.system.adopt.names import Addition
+from node_oc.system.adopt.operations import base, is_inplace, op_name, path_of
+from node_oc.system.adopt.sums import flow_of
 from node_oc.system.adopt.trunk import Flow
 
 MAIN = ("input_ids", "pixel_values", "inputs_embeds")
@@ -38,7 +40,8 @@ def main_input(graph: Graph, place: int, branches: Collection[str] = ()) -> int:
 
     def seen(i: int) -> int:
         try:
-            return len(find_additions(Flow(graph, graph.inputs[i], graph.outputs[place]), branches))
+            flow = flow_of(graph, graph.inputs[i], graph.outputs[place], branches)
+            return len(find_additions(flow, branches))
         except AdoptError:  # told again of the one that is taken
             return -1
 

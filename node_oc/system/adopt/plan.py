@@ -13,11 +13,13 @@ from torch.utils import _pytree as pytree
 from node_oc.errors import AdoptError
 from node_oc.system.adopt.additions import find_additions
 from node_oc.system.adopt.ends import check_states, main_input, readout
-from node_oc.system.adopt.graph import op_name, trace
+from node_oc.system.adopt.graph import trace
 from node_oc.system.adopt.group import gains, group_of
 from node_oc.system.adopt.names import Addition
+from node_oc.system.adopt.operations import op_name
 from node_oc.system.adopt.piece import Cutter, Piece
 from node_oc.system.adopt.skips import of_both, skips_of, states
+from node_oc.system.adopt.sums import flow_of
 from node_oc.system.adopt.trunk import Flow
 
 
@@ -133,7 +135,7 @@ def make_plan(
             graph = trace(model, args, kwargs)
         place = readout(graph, output)
         main = main_input(graph, place, branches)
-        flow = Flow(graph, graph.inputs[main], graph.outputs[place])
+        flow = flow_of(graph, graph.inputs[main], graph.outputs[place], branches)
         additions = find_additions(flow, branches)
         check_states(flow, additions)
         modes[training] = _cut(flow, additions)
