@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 
 from node_oc.errors import AdoptError
 from node_oc.system.adopt.adopted import AdoptedSystem
+from node_oc.system.adopt.changes import check_hooks
 from node_oc.system.adopt.inputs import arguments_of
 from node_oc.system.adopt.piece import Piece
 from node_oc.system.adopt.plan import Branch, Plan, make_plan
@@ -97,6 +98,7 @@ def _check_model(model: nn.Module, branches: Collection[str]) -> None:
     if quantised := [name for name, m in modules.items() if ".quantized." in f"{type(m).__module__}."]:
         raise AdoptError(f"module {quantised[0]!r}", got="a quantised one", expected="parameters with gradients",
                          do="Adopt the model before it is quantised; quantise what is left of it.")  # fmt: skip
+    check_hooks(model)
     if isinstance(model, AdoptedSystem):
         raise AdoptError("model", got="a system that was adopted already", expected="a model",
                          do="Use it as it is, or node_oc.crop it.")  # fmt: skip
