@@ -389,13 +389,13 @@ def test_an_interrupted_training_goes_on_to_the_bit(model: nn.Module, tmp_path: 
 def test_what_a_second_pass_would_change_is_refused() -> None:
     part = oc.Part(torch.randn(8, 2), torch.arange(8) % 3)
     problem = oc.Problem.classification(3)
-    for model in (ResidualMLP(drop=0.2), PreActivation()):
-        network = oc.Network(oc.adopt(model, torch.zeros(2, 2)))
+    dropping = oc.adopt(ResidualMLP(drop=0.2), torch.zeros(2, 2))
+    for system in (dropping, adopted("PreActivation", generator())):
+        network = oc.Network(system)
         with pytest.raises(oc.ConfigError, match="gradient_checkpointing"):
             oc.fit(network, problem, part, oc.TrainingSection(epochs=1, gradient_checkpointing=True))
     with pytest.raises(oc.ConfigError, match="compile"):
-        oc.fit(oc.Network(oc.adopt(ResidualMLP(drop=0.2), torch.zeros(2, 2))), problem, part,
-               oc.TrainingSection(epochs=1, compile=True))  # fmt: skip
+        oc.fit(oc.Network(dropping), problem, part, oc.TrainingSection(epochs=1, compile=True))
 
 
 @pytest.mark.long

@@ -50,26 +50,19 @@ def expect_readouts(model: Form, system: oc.AdoptedSystem, x: Tensor = X) -> Non
     model.on = [True] * 3
 
 
-class Gated(Form):
-    def combine(self, k: int, x: Tensor, y: Tensor) -> Tensor:
-        return x + y * (1 + self.w[k])
+class Groupless(Form):
+    """A factor 1 + w, an exponential, and a weight norm: their zero is no zero branch."""
 
-
-class Exponential(Form):
-    def combine(self, k: int, x: Tensor, y: Tensor) -> Tensor:
-        return x + self.w[k].exp() * y
-
-
-class Normed(Form):
     def __init__(self) -> None:
         super().__init__()
-        for f in self.f:
-            f[2] = weight_norm(f[2])
+        self.f[2][2] = weight_norm(self.f[2][2])
+
+    def combine(self, k: int, x: Tensor, y: Tensor) -> Tensor:
+        return x + (y * (1 + self.w[0]), self.w[1].exp() * y, y)[k]
 
 
-@pytest.mark.parametrize("kind", [Gated, Exponential, Normed])
-def test_a_group_whose_zero_is_no_zero_branch_is_none(kind: type[Form]) -> None:
-    model = kind().eval()
+def test_a_group_whose_zero_is_no_zero_branch_is_none() -> None:
+    model = Groupless().eval()
     system = oc.adopt(model, X)
     assert [b.group for b in system.branches] == [()] * 3
     assert oc.Network(system).zero_steps() == ()
@@ -208,39 +201,27 @@ class TwoBranches(Form):
         return self.last[k](self.g[k](x))
 
 
-class OneAfterTheOther(TwoBranches):
+class Parallel(TwoBranches):
     def combine(self, k: int, x: Tensor, y: Tensor) -> Tensor:
-        return x + y + self.also(k, x)
+        z = self.also(k, x)
+        return (lambda: x + y + z, lambda: (y + x) + z, lambda: (y + z) + x)[k]()
 
 
-class BetweenThem(TwoBranches):
+class ParallelInOneCall(TwoBranches):
     def combine(self, k: int, x: Tensor, y: Tensor) -> Tensor:
-        return (y + x) + self.also(k, x)
+        z = self.also(k, x)
+        if k == 0:
+            return sum([x, y, z])  # type: ignore[return-value]
+        return torch.addcmul(torch.addcmul(x, y, self.w[k] + 1), self.w[k] - 1, z, value=0.5)
 
 
-class Together(TwoBranches):
-    def combine(self, k: int, x: Tensor, y: Tensor) -> Tensor:
-        return (y + self.also(k, x)) + x
-
-
-class PythonSum(TwoBranches):
-    def combine(self, k: int, x: Tensor, y: Tensor) -> Tensor:
-        return sum([x, y, self.also(k, x)])  # type: ignore[return-value]
-
-
-class FusedTwice(TwoBranches):
-    def combine(self, k: int, x: Tensor, y: Tensor) -> Tensor:
-        return torch.addcmul(torch.addcmul(x, y, self.w[k] + 1), self.w[k] - 1, self.also(k, x), value=0.5)
-
-
-@pytest.mark.parametrize("kind", [OneAfterTheOther, BetweenThem, Together, PythonSum, FusedTwice])
+@pytest.mark.parametrize("kind", [Parallel, ParallelInOneCall])
 def test_parallel_branches_are_one(kind: type[TwoBranches]) -> None:
     model = kind().eval()
     system = oc.adopt(model, X)
     assert [b.skip for b in system.branches] == ["identity"] * 3
-    assert [b.k for b in system.branches] == [0, 1, 2]
     expect_readouts(model, system)
-    if kind is FusedTwice:
+    if kind is ParallelInOneCall:
         return
     group = ("f.{}.2.weight", "f.{}.2.bias", "last.{}.weight", "last.{}.bias")
     assert [set(b.group) for b in system.branches] == [{name.format(k) for name in group} for k in range(3)]
@@ -253,7 +234,7 @@ def test_parallel_branches_are_one(kind: type[TwoBranches]) -> None:
 
 
 def test_one_of_two_parallel_branches_is_named_by_hand() -> None:
-    model = OneAfterTheOther().eval()
+    model = Parallel().eval()
     system = oc.adopt(model, X, branches=[f"f.{k}" for k in range(3)])
     assert [b.module for b in system.branches] == ["f.0", "f.1", "f.2"]
     state = torch.randn(3, 4, generator=torch.Generator().manual_seed(1))
@@ -277,27 +258,16 @@ def test_a_constant_in_a_sum_belongs_to_the_skip() -> None:
 
 
 class Fused(Form):
-    def combine(self, k: int, x: Tensor, y: Tensor) -> Tensor:
-        return torch.addcmul(x, self.w[k] + 1, y)
-
-
-class FusedInPlace(Form):
-    def combine(self, k: int, x: Tensor, y: Tensor) -> Tensor:
-        return (x + 0).addcmul_(self.w[k] + 1, y, value=0.5)
-
-
-class FusedQuotient(Form):
-    def combine(self, k: int, x: Tensor, y: Tensor) -> Tensor:
-        return torch.addcdiv(x, y, self.w[k] + 2, value=-2.0)
-
-
-class FusedProduct(Form):
     def __init__(self) -> None:
         super().__init__()
-        self.last = nn.ParameterList(nn.Parameter(torch.randn(4, 4)) for _ in range(3))
+        self.last = nn.Parameter(torch.randn(4, 4))
 
     def combine(self, k: int, x: Tensor, y: Tensor) -> Tensor:
-        return torch.addmm(x, y, self.last[k], alpha=0.5)
+        if k == 0:
+            return torch.addcmul(x, self.w[k] + 1, y)
+        if k == 1:
+            return torch.addcdiv(x, y, self.w[k] + 2, value=-2.0)
+        return torch.addmm(x, y, self.last, alpha=0.5)
 
 
 class Interpolated(Form):
@@ -310,29 +280,22 @@ class Interpolated(Form):
         return self.end(x)
 
 
-class SubtractedInPlace(Form):
+class InPlaceAndTwice(Form):
     def combine(self, k: int, x: Tensor, y: Tensor) -> Tensor:
-        x = x.clone()
-        x -= y
-        return x
+        if k == 0:
+            x = x.clone()
+            x -= y
+            return x
+        return torch.sub(x, y, alpha=2) if k == 1 else (x + 0).addcmul_(self.w[k] + 1, y, value=0.5)
 
 
-class SubtractedTwice(Form):
-    def combine(self, k: int, x: Tensor, y: Tensor) -> Tensor:
-        return torch.sub(x, y, alpha=2)
-
-
-@pytest.mark.parametrize(
-    "kind",
-    [Fused, FusedInPlace, FusedQuotient, FusedProduct, Interpolated, SubtractedInPlace, SubtractedTwice],
-)
+@pytest.mark.parametrize("kind", [Fused, Interpolated, InPlaceAndTwice])
 def test_an_addition_in_a_fused_operation_is_seen(kind: type[Form]) -> None:
     model = kind().eval()
     system = oc.adopt(model, X)
     assert [b.k for b in system.branches] == [0, 1, 2]
     expect_readouts(model, system)
     assert torch.equal(system(X), model(X))
-    torch.testing.assert_close(oc.rollout(system, X).final, model(X))
 
 
 class Stacked(Form):

@@ -59,17 +59,22 @@ def trace(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) ->
     try:
         program = torch.export.export(model, args, dict(kwargs), dynamic_shapes=named, strict=False)
     except Exception as error:  # torch.export has no base class for what it raises
-        reason = str(error).strip().splitlines() or [""]
+        refused = _refusal(model, args, kwargs)
+        reason = str(refused or error).strip().splitlines() or [""]
         do = "Whatever torch.export.export refuses must be written in another way, or done outside of the model."
-        if isinstance(error, TypeError):
-            do = "Give every input that model(*example) wants: a tuple of them, or a dict of keyword arguments."
+        if refused is not None:
+            do = (
+                "Give every input that model(*example) wants, of the shape and type that it takes: a tuple of them, or "
+                "a dict of keyword arguments."
+            )
         elif "data-dependent" in str(error).lower():
             do = (
                 "Data-dependent control flow, or a Python number read off a tensor, must go: replace it by torch.where."
             )
         raise AdoptError(
-            f"model {type(model).__name__}", got=f"{type(error).__name__}: {reason[0][:300]}",
-            expected="a model that torch.export can trace, with a free batch size",
+            f"model {type(model).__name__}", got=f"{type(refused or error).__name__}: {reason[0][:300]}",
+            expected="a model that torch.export can trace, with a free batch size" if refused is None else
+            "an example that the model takes",
             do=do,
         ) from error  # fmt: skip
     graph = _flat(program)
@@ -84,6 +89,16 @@ def trace(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) ->
     inputs = tuple(n for n in places if n.name not in names)
     spec = program.call_spec
     return Graph(graph, tensors, inputs, tuple(outputs), constants, spec.in_spec, spec.out_spec)
+
+
+@torch.no_grad()
+def _refusal(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Exception | None:
+    """What the model itself raises, called with the example: then it is not its code that cannot be traced."""
+    try:
+        model(*args, **kwargs)
+    except Exception as error:
+        return error
+    return None
 
 
 def _free(value: Any) -> dict[int, Any] | None:

@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 
 from node_oc.errors import AdoptError
 from node_oc.system.adopt.additions import find_additions
-from node_oc.system.adopt.ends import check_states, main_input, readout
+from node_oc.system.adopt.ends import check_states, check_types, main_input, readout
 from node_oc.system.adopt.graph import Graph, trace
 from node_oc.system.adopt.group import gains, group_of
 from node_oc.system.adopt.names import Addition
@@ -136,6 +136,7 @@ def make_plan(
     for training in (False, True):
         with _mode(model, training):
             graph = trace(model, args, kwargs)
+        check_types(graph)
         place = readout(graph, output)
         main = main_input(graph, place, branches)
         flow = flow_of(graph, graph.inputs[main], graph.outputs[place], branches)
