@@ -110,7 +110,7 @@ def test_a_plain_loop_with_a_high_price_makes_groups_zero_and_sleeping_ones_stay
     assert {id(p) for p in model.parameters()} == held
     x, _ = next(batches(1))
     small = oc.crop(found)
-    assert small.depth == 2 - len(asleep)
+    assert small.depth == 4 - len(asleep)
     assert torch.equal(small(x), model(x))
 
 
@@ -178,14 +178,14 @@ def test_the_trainer_of_transformers_trains_with_stage_costs_and_a_price(tmp_pat
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("accelerate")
     torch.manual_seed(0)
-    config = transformers.GPT2Config(vocab_size=131, n_positions=8, n_embd=16, n_layer=1, n_head=2, use_cache=False,
+    config = transformers.GPT2Config(vocab_size=131, n_positions=8, n_embd=16, n_layer=2, n_head=2, use_cache=False,
                                      bos_token_id=0, eos_token_id=0)  # fmt: skip
     model = transformers.GPT2LMHeadModel(config)
     names, held = list(model.state_dict()), {id(p) for p in model.parameters()}
     data = Sequences()
     example = {"input_ids": data.ids[:2], "attention_mask": data.mask[:2]}
     found = oc.adopt(model, example)
-    assert found.depth == 2
+    assert found.depth == 4
     cost = oc.StageCost(found, oc.Problem.language(0.5).priced(0.5))
 
     losses: list[float] = []
@@ -227,14 +227,14 @@ def test_the_trainer_of_transformers_trains_with_stage_costs_and_a_price(tmp_pat
     assert cost.objective is not None
     assert float(cost.objective.terminal.detach()) < 0.8 * before
     assert priced.gone
-    assert set(range(2)) - set(priced.price.network.awake) <= set(priced.gone)
+    assert set(range(4)) - set(priced.price.network.awake) <= set(priced.gone)
     for k in priced.gone:
         assert all((p == 0).all() for p in found.group(k))
     assert list(model.state_dict()) == names
     assert {id(p) for p in model.parameters()} == held
     model.eval()
     small = oc.crop(found)
-    assert small.depth == 2 - len(priced.gone)
+    assert small.depth == 4 - len(priced.gone)
     batch = {"attention_mask": data.mask, "input_ids": data.ids}
     assert torch.equal(small(**example)["logits"], model(**example).logits)
     assert torch.equal(small(**batch)["logits"], model(**batch).logits)

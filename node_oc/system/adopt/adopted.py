@@ -38,7 +38,8 @@ class AdoptedSystem(System):
         source: how to make the model again.
 
     Attributes:
-        memory: bytes of stacked states that go through a tail or a head at a time.
+        memory: bytes of stacked states that go through a tail or a head at a time. Readouts do not count: those of all
+            depths that are read are held whole, whatever the chunks.
     """
 
     def __init__(
