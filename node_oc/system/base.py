@@ -110,8 +110,13 @@ class System(nn.Module, ABC):
         """S_k of the states of several depths at once, (m, B, ..); the last of them is the network's own x_k."""
         return self.skip(k, states.flatten(0, 1)).unflatten(0, states.shape[:2])
 
-    def heads(self, states: Tensor) -> Tensor:
-        """The outputs (m, B, K) of states (m, B, ..) behind all skips; the last of them is the network's own x_N."""
+    def heads(self, states: Tensor, *, count: bool = True) -> Tensor:
+        """The outputs (m, B, K) of states (m, B, ..) behind all skips; the last of them is the network's own x_N.
+
+        Args:
+            states: of several depths.
+            count: whether x_N counts in running statistics; False where ``head`` has counted it already.
+        """
         return self.head(states.flatten(0, 1)).unflatten(0, states.shape[:2])
 
     @property

@@ -57,7 +57,7 @@ class Trajectory:
     @property
     def readouts(self) -> Tensor:
         """yhat_0..yhat_N, (N+1, B, K)."""
-        if self.network.table.stages > 1:
+        if self.network.table.stages > 1 and not self.network.system.own_statistics:
             return torch.stack([self.network.system.readout(x, k) for k, x in enumerate(self.states)])
         read = self.quadrature[0]
         return read if self.layout.states == tuple(range(self.layout.nodes)) else read[list(self.layout.states)]
@@ -65,8 +65,9 @@ class Trajectory:
     @property
     def final(self) -> Tensor:
         """The output H(x_N), (B, K)."""
-        read = self._memo.get("read")
-        return self.network.system.head(self.last) if read is None else read[-1]
+        if "final" not in self._memo:  # computed once: a batch norm counts, and a dropout draws, each time
+            self._memo["final"] = self.network.system.head(self.last)
+        return self._memo["final"]
 
     @property
     def quadrature(self) -> tuple[Tensor, Tensor]:
@@ -88,10 +89,16 @@ class Trajectory:
 
         Each skip is passed once, by the states of all depths before it together; so is the head.
         """
+        read = self.network.system.heads(self._behind_skips(chosen), count="final" not in self._memo)
+        self._memo.setdefault("final", read[-1])
+        return read
+
+    def _behind_skips(self, chosen: Collection[int] | None) -> Tensor:
+        """What the head reads: these states pushed through the remaining skips, (m, B, ..)."""
         system, runs = self.network.system, self.layout.runs
         if len(runs) == 1 and chosen is None and all(map(system.is_identity, range(runs[0][1], self.network.depth))):
             run = self.runs[0]
-            return system.heads(run if isinstance(run, Tensor) else torch.stack(tuple(run)))
+            return run if isinstance(run, Tensor) else torch.stack(tuple(run))
         wanted = set(range(self.layout.nodes)) if chosen is None else {*chosen, self.layout.nodes - 1}
         own = system.own_statistics
         states: list[Tensor] = []
@@ -110,7 +117,7 @@ class Trajectory:
                         states[i], settled[i] = state, name
             if own and last not in wanted:
                 del states[-1], settled[-1]
-        return system.heads(torch.stack(states))
+        return torch.stack(states)
 
     def control_energy(self) -> Tensor:
         """Sum of h_k ||u_k||^2, see :meth:`Network.control_energy`. Scalar."""

@@ -200,6 +200,31 @@ def test_running_statistics_see_the_networks_own_states_once(name: str, memory: 
         torch.testing.assert_close(one, two, rtol=1e-12, atol=1e-12, msg=key)
 
 
+@pytest.mark.parametrize("asked", [
+    ["final", "readouts"], ["readouts", "final"], ["final", "final"], ["estimate", "final"], ["final", "estimate"],
+])  # fmt: skip
+def test_a_trajectory_counts_its_batch_once_whatever_is_read_of_it_and_when(asked: list[str]) -> None:
+    system = adopted("PreActivation", generator()).double().train()
+    alone = copy.deepcopy(system)
+    out = oc.Network(alone)(x())
+    trajectory = oc.rollout(oc.Network(system), x())
+    for name in asked:
+        if name == "estimate":
+            trajectory.estimate(lambda readouts: readouts.square().mean(-1), (0, 2))
+        else:
+            read = getattr(trajectory, name)
+            torch.testing.assert_close(read if name == "final" else read[-1], out, rtol=1e-12, atol=1e-12)
+    for (key, one), two in zip(alone.state_dict().items(), system.state_dict().values(), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-12, atol=1e-12, msg=key)
+
+
+def test_the_output_of_a_trajectory_is_drawn_once() -> None:
+    system = oc.adopt(nn.Sequential(ResidualMLP(), nn.Dropout(0.5)).double(), x())
+    system.train()
+    trajectory = oc.rollout(oc.Network(system), x())
+    assert torch.equal(trajectory.final, trajectory.final)
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("training", [False, True])
 def test_chunks_change_nothing(name: str, training: bool) -> None:
@@ -235,7 +260,7 @@ def test_readouts_of_all_depths_pass_each_skip_once(
     heads: list[int] = []
     skips, head = type(system).skips, type(system).heads
     monkeypatch.setattr(type(system), "skips", lambda s, k, z: passed.append(len(z)) or skips(s, k, z))
-    monkeypatch.setattr(type(system), "heads", lambda s, z: heads.append(len(z)) or head(s, z))
+    monkeypatch.setattr(type(system), "heads", lambda s, z, **count: heads.append(len(z)) or head(s, z, **count))
     oc.rollout(oc.Network(system), x().float()).readouts  # noqa: B018
     assert heads == [7]
     assert passed == expected
@@ -364,13 +389,13 @@ def test_an_interrupted_training_goes_on_to_the_bit(model: nn.Module, tmp_path: 
 def test_what_a_second_pass_would_change_is_refused() -> None:
     part = oc.Part(torch.randn(8, 2), torch.arange(8) % 3)
     problem = oc.Problem.classification(3)
-    for model in (ResidualMLP(drop=0.2), PreActivation()):
-        network = oc.Network(oc.adopt(model, torch.zeros(2, 2)))
+    dropping = oc.adopt(ResidualMLP(drop=0.2), torch.zeros(2, 2))
+    for system in (dropping, adopted("PreActivation", generator())):
+        network = oc.Network(system)
         with pytest.raises(oc.ConfigError, match="gradient_checkpointing"):
             oc.fit(network, problem, part, oc.TrainingSection(epochs=1, gradient_checkpointing=True))
     with pytest.raises(oc.ConfigError, match="compile"):
-        oc.fit(oc.Network(oc.adopt(ResidualMLP(drop=0.2), torch.zeros(2, 2))), problem, part,
-               oc.TrainingSection(epochs=1, compile=True))  # fmt: skip
+        oc.fit(oc.Network(dropping), problem, part, oc.TrainingSection(epochs=1, compile=True))
 
 
 @pytest.mark.long

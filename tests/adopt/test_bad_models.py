@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from functools import cache
 
 import pytest
@@ -84,7 +85,7 @@ class Dense(nn.Module):
 
 @pytest.mark.parametrize("kind", [Plain, Dense])
 def test_no_residual_addition(kind: type[nn.Module]) -> None:
-    with pytest.raises(oc.AdoptError, match=r"got none on the way .* no depth to cut\. Otherwise name the modules"):
+    with pytest.raises(oc.AdoptError, match=r"got none on the way .* no depth to cut\. Otherwise write the sum"):
         oc.adopt(made(kind), X)
 
 
@@ -269,7 +270,7 @@ class Variadic(Base):
 
 @pytest.mark.parametrize(("kind", "said"), [
     (Branching, r"Data-dependent control flow.* must go: replace it by torch\.where"),
-    (OneBatch, r"batch size: got fixed at 3.* Write x\.shape\[0\]"),
+    (OneBatch, r"batch size: got fixed at 3.* Put the batch first.* write x\.shape\[0\]"),
     (Variadic, r"got forward\(\*x\).* Give forward one name for each input"),
 ])  # fmt: skip
 def test_what_cannot_be_traced_says_why(kind: type[nn.Module], said: str) -> None:
@@ -282,6 +283,29 @@ def test_a_quantised_model_is_refused() -> None:
     model = torch.ao.quantization.quantize_dynamic(made(), {nn.Linear}, dtype=torch.qint8)
     with pytest.raises(oc.AdoptError, match=r"module 'lift': got a quantised one.* before it is quantised"):
         oc.adopt(model, X)
+
+
+@pytest.mark.parametrize(("wrap", "said"), [
+    (torch.compile, r"got a OptimizedModule.* Adopt model\._orig_mod"),
+    (lambda model: torch.jit.trace(model, X), r"Adopt the nn\.Module that it was scripted from"),
+    (nn.DataParallel, r"got a DataParallel.* Adopt model\.module"),
+])  # fmt: skip
+@pytest.mark.filterwarnings("ignore")
+def test_a_model_in_a_wrapper_is_refused(wrap: Callable[[nn.Module], nn.Module], said: str) -> None:
+    with pytest.raises(oc.AdoptError, match=said):
+        oc.adopt(wrap(made()), X)
+
+
+@pytest.mark.parametrize(("example", "said"), [
+    (X[0], r"batch size: got fixed at 4.* Put the batch first"),
+    (X[:0], r"example input: got no sample"),
+    (torch.zeros(2, 5), r"mat1 and mat2.* expected an example that the model takes.* shape and type that it takes"),
+    (X.numpy(), r"got TypeError.*numpy.* expected an example that the model takes"),
+    (torch.zeros(2, 2, dtype=torch.long), r"got torch\.float32 and torch\.int64, expected one type"),
+])  # fmt: skip
+def test_an_example_that_is_none(example: object, said: str) -> None:
+    with pytest.raises(oc.AdoptError, match=said):
+        oc.adopt(made(), example)  # type: ignore[arg-type]
 
 
 def test_what_is_no_module_is_refused() -> None:
@@ -329,6 +353,8 @@ def test_several_inputs_and_outputs() -> None:
 def test_an_example_on_another_device_is_refused() -> None:
     with pytest.raises(oc.AdoptError, match=r"got on \['meta'\], the model on \['cpu'\].* example\.to\(device\)"):
         oc.adopt(made(), X.to("meta"))
+    with pytest.raises(oc.AdoptError, match=r"without values.* Make them on the CPU"):
+        oc.adopt(made().to("meta"), X.to("meta"))
 
 
 # -- parameters -------------------------------------------------------------------------------------------------------

@@ -190,8 +190,6 @@ def test_the_trainer_of_transformers_trains_with_stage_costs_and_a_price(tmp_pat
 
     losses: list[float] = []
 
-    losses: list[float] = []
-
     class Trainer(transformers.Trainer):  # type: ignore[name-defined, misc]
         loss_is_scaled_for_ga = False  # a mean over the sequences of a batch
 
@@ -213,7 +211,7 @@ def test_the_trainer_of_transformers_trains_with_stage_costs_and_a_price(tmp_pat
                 self.price.sleep()
 
     arguments = transformers.TrainingArguments(
-        output_dir=str(tmp_path), per_device_train_batch_size=16, max_steps=40, learning_rate=1e-2, report_to=[],
+        output_dir=str(tmp_path), per_device_train_batch_size=16, max_steps=20, learning_rate=1e-2, report_to=[],
         gradient_accumulation_steps=2, save_strategy="no", logging_steps=1, disable_tqdm=True, use_cpu=True,
         lr_scheduler_type="constant",
     )  # fmt: skip
@@ -223,7 +221,7 @@ def test_the_trainer_of_transformers_trains_with_stage_costs_and_a_price(tmp_pat
     losses.clear()
     trainer.train()
     logged = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    pairs = torch.tensor(losses).view(40, 2).mean(1)
+    pairs = torch.tensor(losses).view(20, 2).mean(1)
     torch.testing.assert_close(torch.tensor([float(loss) for loss in logged]), pairs, rtol=1e-3, atol=1e-3)
     assert isinstance(cost.problem.draws, int)
     assert cost.objective is not None

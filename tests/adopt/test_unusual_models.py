@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 import node_oc as oc
 
@@ -48,26 +50,19 @@ def expect_readouts(model: Form, system: oc.AdoptedSystem, x: Tensor = X) -> Non
     model.on = [True] * 3
 
 
-class Gated(Form):
-    def combine(self, k: int, x: Tensor, y: Tensor) -> Tensor:
-        return x + y * (1 + self.w[k])
+class Groupless(Form):
+    """A factor 1 + w, an exponential, and a weight norm: their zero is no zero branch."""
 
-
-class Exponential(Form):
-    def combine(self, k: int, x: Tensor, y: Tensor) -> Tensor:
-        return x + self.w[k].exp() * y
-
-
-class Normed(Form):
     def __init__(self) -> None:
         super().__init__()
-        for f in self.f:
-            f[2] = weight_norm(f[2])
+        self.f[2][2] = weight_norm(self.f[2][2])
+
+    def combine(self, k: int, x: Tensor, y: Tensor) -> Tensor:
+        return x + (y * (1 + self.w[0]), self.w[1].exp() * y, y)[k]
 
 
-@pytest.mark.parametrize("kind", [Gated, Exponential, Normed])
-def test_a_group_whose_zero_is_no_zero_branch_is_none(kind: type[Form]) -> None:
-    model = kind().eval()
+def test_a_group_whose_zero_is_no_zero_branch_is_none() -> None:
+    model = Groupless().eval()
     system = oc.adopt(model, X)
     assert [b.group for b in system.branches] == [()] * 3
     assert oc.Network(system).zero_steps() == ()
@@ -189,3 +184,164 @@ def test_one_mode_for_all_of_a_model_and_no_system_twice() -> None:
         oc.adopt(model, X)
     with pytest.raises(oc.AdoptError, match="adopted already"):
         oc.adopt(oc.adopt(Form(), X), X)
+
+
+# -- residual sums that are written in other ways ---------------------------------------------------------------------
+
+
+class TwoBranches(Form):
+    """Two branches that read the same state; the way in which they are added is for the others to say."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.g = nn.ModuleList(nn.Sequential(nn.LayerNorm(4), nn.Linear(4, 4), nn.Tanh()) for _ in range(3))
+        self.last = nn.ModuleList(nn.Linear(4, 4) for _ in range(3))
+
+    def also(self, k: int, x: Tensor) -> Tensor:
+        return self.last[k](self.g[k](x))
+
+
+class Parallel(TwoBranches):
+    def combine(self, k: int, x: Tensor, y: Tensor) -> Tensor:
+        z = self.also(k, x)
+        return (lambda: x + y + z, lambda: (y + x) + z, lambda: (y + z) + x)[k]()
+
+
+class ParallelInOneCall(TwoBranches):
+    def combine(self, k: int, x: Tensor, y: Tensor) -> Tensor:
+        z = self.also(k, x)
+        if k == 0:
+            return sum([x, y, z])  # type: ignore[return-value]
+        return torch.addcmul(torch.addcmul(x, y, self.w[k] + 1), self.w[k] - 1, z, value=0.5)
+
+
+@pytest.mark.parametrize("kind", [Parallel, ParallelInOneCall])
+def test_parallel_branches_are_one(kind: type[TwoBranches]) -> None:
+    model = kind().eval()
+    system = oc.adopt(model, X)
+    assert [b.skip for b in system.branches] == ["identity"] * 3
+    expect_readouts(model, system)
+    if kind is ParallelInOneCall:
+        return
+    group = ("f.{}.2.weight", "f.{}.2.bias", "last.{}.weight", "last.{}.bias")
+    assert [set(b.group) for b in system.branches] == [{name.format(k) for name in group} for k in range(3)]
+    for p in system.group(1):
+        nn.init.zeros_(p)
+    assert oc.Network(system).zero_steps() == (1,)
+    small = oc.crop(system)
+    assert torch.equal(small(X), oc.Network(system)(X))
+    assert not any(name.startswith(("f.1.", "g.1.", "last.1.")) for name in small.state_dict())
+
+
+def test_one_of_two_parallel_branches_is_named_by_hand() -> None:
+    model = Parallel().eval()
+    system = oc.adopt(model, X, branches=[f"f.{k}" for k in range(3)])
+    assert [b.module for b in system.branches] == ["f.0", "f.1", "f.2"]
+    state = torch.randn(3, 4, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(system.branch(1, state), model.f[1](state))
+    torch.testing.assert_close(system.skip(1, state), state + model.also(1, state))
+
+
+class PlaceInTheSum(TwoBranches):
+    def combine(self, k: int, x: Tensor, y: Tensor) -> Tensor:
+        return x + self.w[k] + y
+
+
+def test_a_constant_in_a_sum_belongs_to_the_skip() -> None:
+    model = PlaceInTheSum().eval()
+    with torch.no_grad():
+        for w in model.w:
+            w.copy_(torch.arange(4.0))
+    system = oc.adopt(model, X)
+    assert [b.skip for b in system.branches] == ["projection"] * 3
+    assert torch.equal(system.skip(0, X), X + model.w[0])
+
+
+class Fused(Form):
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Parameter(torch.randn(4, 4))
+
+    def combine(self, k: int, x: Tensor, y: Tensor) -> Tensor:
+        if k == 0:
+            return torch.addcmul(x, self.w[k] + 1, y)
+        if k == 1:
+            return torch.addcdiv(x, y, self.w[k] + 2, value=-2.0)
+        return torch.addmm(x, y, self.last, alpha=0.5)
+
+
+class Interpolated(Form):
+    def combine(self, k: int, x: Tensor, y: Tensor) -> Tensor:
+        return torch.lerp(x, y, 0.25)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for k, f in enumerate(self.f):
+            x = self.combine(k, x, f(x)) if self.on[k] else 0.75 * x
+        return self.end(x)
+
+
+class InPlaceAndTwice(Form):
+    def combine(self, k: int, x: Tensor, y: Tensor) -> Tensor:
+        if k == 0:
+            x = x.clone()
+            x -= y
+            return x
+        return torch.sub(x, y, alpha=2) if k == 1 else (x + 0).addcmul_(self.w[k] + 1, y, value=0.5)
+
+
+@pytest.mark.parametrize("kind", [Fused, Interpolated, InPlaceAndTwice])
+def test_an_addition_in_a_fused_operation_is_seen(kind: type[Form]) -> None:
+    model = kind().eval()
+    system = oc.adopt(model, X)
+    assert [b.k for b in system.branches] == [0, 1, 2]
+    expect_readouts(model, system)
+    assert torch.equal(system(X), model(X))
+
+
+class Stacked(Form):
+    def combine(self, k: int, x: Tensor, y: Tensor) -> Tensor:
+        return torch.stack([x, y]).sum(0)
+
+
+def test_a_join_that_is_no_addition_is_named() -> None:
+    with pytest.raises(oc.AdoptError, match=r"in stack in module .* meet.* write the sum as x \+ f\(x\)"):
+        oc.adopt(Stacked(), X)
+
+
+class Mixing(nn.Module):
+    """A branch without parameters, as a Fourier transform is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.cumsum(-1).tanh()
+
+
+def test_a_branch_without_parameters_is_named_by_hand() -> None:
+    model = Form()
+    model.f = nn.ModuleList(Mixing() for _ in range(3))
+    model.eval()
+    with pytest.raises(oc.AdoptError, match=r"name the modules of branches without parameters"):
+        oc.adopt(model, X)
+    system = oc.adopt(model, X, branches=["f.0", "f.1", "f.2"])
+    expect_readouts(model, system)
+
+
+class Spectral(Form):
+    """Each call makes one step of a power iteration, under no_grad, into buffers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for f in self.f:
+            spectral_norm(f[2])
+
+
+def test_spectral_norm_is_trained_and_iterates_as_in_the_model() -> None:
+    model = Spectral().train()
+    system, alone = oc.adopt(model, X), copy.deepcopy(model)
+    oc.rollout(system, X).readouts[-1].square().sum().backward()
+    alone(X).square().sum().backward()
+    for (name, one), two in zip(alone.state_dict().items(), model.state_dict().values(), strict=True):
+        torch.testing.assert_close(one, two, msg=name)
+    for one, two in zip(alone.parameters(), model.parameters(), strict=True):
+        assert one.grad is None or torch.allclose(one.grad, two.grad, rtol=1e-4, atol=1e-6)
+    assert [b.group for b in system.branches] == [()] * 3  # zero weights have no direction
+    expect_readouts(model.eval(), system)

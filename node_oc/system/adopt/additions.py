@@ -9,8 +9,8 @@ import torch
 from torch import fx
 
 from node_oc.errors import AdoptError
-from node_oc.system.adopt.graph import op_name, path_of
 from node_oc.system.adopt.names import Addition, module_of, named, within
+from node_oc.system.adopt.operations import op_name, path_of
 from node_oc.system.adopt.trunk import Flow
 
 ADDITIONS = ("aten::add", "aten::add_")
@@ -32,7 +32,7 @@ def find_additions(flow: Flow, branches: Collection[str] = ()) -> list[Addition]
     """
     found = []
     for before, node in zip(flow.trunk, flow.trunk[1:]):
-        if not _is_addition(node):
+        if not is_addition(node):
             continue
         one, other = cast(tuple[fx.Node, fx.Node], node.args[:2])
         if one is other or not (flow.is_live(one) and flow.is_live(other)):
@@ -49,10 +49,10 @@ def find_additions(flow: Flow, branches: Collection[str] = ()) -> list[Addition]
             )  # fmt: skip
     if not found:
         raise AdoptError(
-            "residual additions", got="none on the way from the input to the output",
+            "residual additions", got=f"none on the way from the input to the output{_met(flow)}",
             expected="x + f(x) through which the whole state goes",
-            do="Networks with dense or parallel connections have no depth to cut. Otherwise name the modules "
-            "of its branches: branches=['blocks.0.mlp', ..].",
+            do="Networks with dense or parallel connections have no depth to cut. Otherwise write the sum as "
+            "x + f(x), and name the modules of branches without parameters: branches=['blocks.0.mixing', ..].",
         )  # fmt: skip
     return named(found, flow)
 
@@ -66,11 +66,11 @@ def _addition(
         if len(inside) != 1:
             return None
         return Addition(fork, node, other if inside[0] is one else one, inside[0])
-    if not any(_is_learnt(flow, n) for o in paths for n in paths[o]):
+    if not any(is_learnt(flow, n) for o in paths for n in paths[o]):
         return None  # two ways to pool, say
     if fork in (one, other):
         return Addition(fork, node, fork, other if fork is one else one)
-    plain = [o for o in (one, other) if all(_is_linear(flow, n) for n in paths[o])]
+    plain = [o for o in (one, other) if all(is_linear(flow, n) for n in paths[o])]
     size = {o: sum(any(a in flow.graph.tensors for a in n.all_input_nodes) for n in paths[o]) for o in paths}
     if len(plain) == 2 and size[one] != size[other]:
         plain = [min(plain, key=size.__getitem__)]
@@ -91,24 +91,37 @@ def _addition(
     return Addition(fork, node, plain[0], other if plain[0] is one else one)
 
 
-def _is_learnt(flow: Flow, node: fx.Node) -> bool:
+def is_learnt(flow: Flow, node: fx.Node) -> bool:
+    """Whether an operation reads something learnt beside the state."""
     return any(a in flow.learnt and not flow.is_live(a) for a in node.all_input_nodes)
 
 
-def _is_linear(flow: Flow, node: fx.Node) -> bool:
-    scaled = op_name(node) in ("mul", "div") and sum(map(flow.is_live, node.all_input_nodes)) == 1
+def is_linear(flow: Flow, node: fx.Node) -> bool:
+    """Whether an operation is linear in the state, up to a constant."""
+    scaled = op_name(node) in ("mul", "div", "add") and sum(map(flow.is_live, node.all_input_nodes)) == 1
     return scaled or op_name(node) in LINEAR
+
+
+def _met(flow: Flow) -> str:
+    """Where on the trunk the state and what is learnt from it meet first, if not in an addition."""
+    for fork, node in zip(flow.trunk, flow.trunk[1:]):
+        paths = [flow.between(fork, a) for a in node.all_input_nodes if flow.is_live(a)]
+        learnt = [any(is_learnt(flow, n) for n in path) for path in paths]
+        if not is_addition(node) and any(learnt) and not all(learnt):
+            where = path_of(node) or "(the model itself)"
+            return f"; in {node.name} in module {where} a state and what is computed from it meet"
+    return ""
 
 
 def _read_twice(flow: Flow, fork: fx.Node, nodes: Sequence[fx.Node]) -> tuple[str, str] | None:
     """A branch between fork and addition that something beside its own addition reads: its module, and who."""
     for node in nodes:
-        if not _is_addition(node):
+        if not is_addition(node):
             continue
         for operand, other in (node.args[:2], node.args[1::-1]):
             if not isinstance(operand, fx.Node) or not isinstance(other, fx.Node) or operand is fork:
                 continue
-            if _is_addition(operand) or not flow.is_live(operand) or operand in flow.between(fork, other):
+            if is_addition(operand) or not flow.is_live(operand) or operand in flow.between(fork, other):
                 continue  # a state, or the skip of what lies inside
             readers = [u for u in operand.users if flow.is_live(u) and u is not node]
             if readers:
@@ -117,5 +130,7 @@ def _read_twice(flow: Flow, fork: fx.Node, nodes: Sequence[fx.Node]) -> tuple[st
     return None
 
 
-def _is_addition(node: fx.Node) -> bool:
-    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.name in ADDITIONS
+def is_addition(node: fx.Node) -> bool:
+    """Whether an operation is the sum of two tensors."""
+    sums = isinstance(node.target, torch._ops.OpOverload) and node.target._schema.name in ADDITIONS
+    return sums and all(isinstance(a, fx.Node) for a in node.args[:2])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from node_oc.errors import ConfigError, ShapeError
+from node_oc.system.adopt.changes import Traced
 from node_oc.system.adopt.evaluation import Evaluation
 from node_oc.system.adopt.inputs import in_order
 from node_oc.system.adopt.plan import Branch, Plan
@@ -37,7 +38,8 @@ class AdoptedSystem(System):
         source: how to make the model again.
 
     Attributes:
-        memory: bytes of stacked states that go through a tail or a head at a time.
+        memory: bytes of stacked states that go through a tail or a head at a time. Readouts do not count: those of all
+            depths that are read are held whole, whatever the chunks.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class AdoptedSystem(System):
         self.model = weights.root
         self.whole = whole
         self._pieces = Evaluation(plan, weights, example[1])
+        self._traced = Traced(weights, plan.types)
         self._norms: dict[str, Tensor] = {}
         # The model is a child, so that a child of its own called "head" is not in the way of ours; files have its
         # names.
@@ -147,6 +150,8 @@ class AdoptedSystem(System):
         return bound
 
     def lift(self, x: Any) -> Tensor:
+        if not torch.compiler.is_compiling():
+            self._traced.check()
         return self._pieces.first(self._mode.lift, x)
 
     def branch(self, k: int, x: Tensor) -> Tensor:
@@ -168,9 +173,9 @@ class AdoptedSystem(System):
         pieces = [*(self._mode.steps[j].tail for j in self._passed(k)), self._step(k).tail]
         return self._pieces.stacked(pieces, states, self.memory)
 
-    def heads(self, states: Tensor) -> Tensor:
+    def heads(self, states: Tensor, *, count: bool = True) -> Tensor:
         pieces = [*(self._mode.steps[j].tail for j in self._left_over), self._mode.heads]
-        update = self.model.training and torch.is_grad_enabled()
+        update = count and self.model.training and torch.is_grad_enabled()
         for name in self._mode.heads.counters if update else ():
             self._weights[name].add_(1)
         return self._pieces.stacked(pieces, states, self.memory, update)
@@ -180,6 +185,7 @@ class AdoptedSystem(System):
     def subsystem(self, steps: Sequence[int]) -> AdoptedSystem:
         for k in steps:
             self.check_step(k)
+        self._traced.check()
         kept = [self.steps[k] for k in steps]
         if kept != sorted(set(kept)):
             raise ConfigError("steps", got=list(steps), expected="each once, ascending", do="Sort them.")
@@ -235,6 +241,7 @@ class AdoptedSystem(System):
         return x
 
     def _apply(self, fn: Any, recurse: bool = True) -> AdoptedSystem:
+        self._traced.check_conversion(fn)
         super()._apply(fn, recurse)
         self._weights.move(fn)
         self._norms = {name: fn(norm) for name, norm in self._norms.items()}

@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 
 from node_oc.errors import AdoptError
 from node_oc.system.adopt.adopted import AdoptedSystem
+from node_oc.system.adopt.changes import check_hooks
 from node_oc.system.adopt.inputs import arguments_of
 from node_oc.system.adopt.piece import Piece
 from node_oc.system.adopt.plan import Branch, Plan, make_plan
@@ -49,11 +50,7 @@ def adopt(
     branches = [branches] if isinstance(branches, str) else branches
     _check_model(model, branches)
     args, kwargs = arguments_of(example_input)
-    places = {p.device for p in [*model.parameters(), *model.buffers()]}
-    given = {v.device for v in pytree.tree_leaves((args, kwargs)) if isinstance(v, Tensor)}
-    if len(places | given) > 1:
-        raise AdoptError("example input", got=f"on {sorted(map(str, given))}, the model on {sorted(map(str, places))}",
-                         expected="one device", do="Move it: example.to(device).")  # fmt: skip
+    _check_example(model, pytree.tree_leaves((args, kwargs)))
     args, kwargs = pytree.tree_map(_at_least_two, (args, kwargs))
     plan, constants = make_plan(model, args, kwargs, branches, output)
     leaves = pytree.tree_leaves((args, kwargs))
@@ -93,10 +90,13 @@ def _check_model(model: nn.Module, branches: Collection[str]) -> None:
     if not isinstance(model, nn.Module):
         raise AdoptError("model", got=f"a {type(model).__name__}", expected="an nn.Module",
                          do="Make it first, as with node_oc.make_model('torchvision:resnet18').")  # fmt: skip
+    if (wrapped := _wrapped(model)) is not None:
+        raise AdoptError("model", got=f"a {type(model).__name__}", expected="the model itself", do=wrapped)
     modules = dict(model.named_modules(remove_duplicate=False))
     if quantised := [name for name, m in modules.items() if ".quantized." in f"{type(m).__module__}."]:
         raise AdoptError(f"module {quantised[0]!r}", got="a quantised one", expected="parameters with gradients",
                          do="Adopt the model before it is quantised; quantise what is left of it.")  # fmt: skip
+    check_hooks(model)
     if isinstance(model, AdoptedSystem):
         raise AdoptError("model", got="a system that was adopted already", expected="a model",
                          do="Use it as it is, or node_oc.crop it.")  # fmt: skip
@@ -108,6 +108,31 @@ def _check_model(model: nn.Module, branches: Collection[str]) -> None:
     if unknown := [name for name in branches if name not in modules]:
         raise AdoptError(f"branches={list(branches)}", got=f"no module {unknown[0]!r} in the model",
                          expected="paths as of model.named_modules()", do="Correct the name.")  # fmt: skip
+
+
+def _wrapped(model: nn.Module) -> str | None:
+    """What to do with a model in a wrapper that no graph can be made of; None of any other."""
+    if hasattr(model, "_orig_mod"):
+        return "Adopt model._orig_mod, and compile what comes of it."
+    if isinstance(model, torch.jit.ScriptModule):
+        return "Adopt the nn.Module that it was scripted from: this one has no Python code to trace."
+    parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+    return "Adopt model.module, and wrap what comes of it." if isinstance(model, parallel) else None
+
+
+def _check_example(model: nn.Module, leaves: Sequence[Any]) -> None:
+    tensors = [v for v in leaves if isinstance(v, Tensor)]
+    places = {p.device for p in [*model.parameters(), *model.buffers()]}
+    given = {v.device for v in tensors}
+    if len(places | given) > 1:
+        raise AdoptError("example input", got=f"on {sorted(map(str, given))}, the model on {sorted(map(str, places))}",
+                         expected="one device", do="Move it: example.to(device).")  # fmt: skip
+    if torch.device("meta") in places | given:
+        raise AdoptError("model and example input", got="on the device 'meta', without values", expected="values",
+                         do="Make them on the CPU: what adopting finds is tried once.")  # fmt: skip
+    if any(v.dim() and not len(v) for v in tensors):
+        raise AdoptError("example input", got="no sample", expected="a batch of one or more, dimension 0",
+                         do="Give an example such as torch.zeros(2, 3, 32, 32).")  # fmt: skip
 
 
 def _at_least_two(value: Any) -> Any:

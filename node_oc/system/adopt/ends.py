@@ -9,8 +9,10 @@ from torch.utils import _pytree as pytree
 
 from node_oc.errors import AdoptError
 from node_oc.system.adopt.additions import find_additions
-from node_oc.system.adopt.graph import Graph, base, is_inplace, op_name, path_of
+from node_oc.system.adopt.graph import Graph
 from node_oc.system.adopt.names import Addition
+from node_oc.system.adopt.operations import base, is_inplace, op_name, path_of
+from node_oc.system.adopt.sums import flow_of
 from node_oc.system.adopt.trunk import Flow
 
 MAIN = ("input_ids", "pixel_values", "inputs_embeds")
@@ -38,7 +40,8 @@ def main_input(graph: Graph, place: int, branches: Collection[str] = ()) -> int:
 
     def seen(i: int) -> int:
         try:
-            return len(find_additions(Flow(graph, graph.inputs[i], graph.outputs[place]), branches))
+            flow = flow_of(graph, graph.inputs[i], graph.outputs[place], branches)
+            return len(find_additions(flow, branches))
         except AdoptError:  # told again of the one that is taken
             return -1
 
@@ -62,7 +65,8 @@ def readout(graph: Graph, output: str | None) -> int:
         return tensors[0]
     name = "logits" if output is None and "logits" in keys else output
     if name not in keys:
-        raise AdoptError("outputs of the model", got=f"{keys}" + (f", and output={output!r}" if output else ""),
+        asked = f", and output={output!r}" if output else ""
+        raise AdoptError("outputs of the model", got=f"{keys or 'no tensor'}{asked}",
                          expected="one that is the readout", do="Choose it: output='..'.")  # fmt: skip
     chosen = tree[name] if hasattr(tree, "keys") else int(name or 0)
     if not isinstance(chosen, int) or chosen not in tensors:
@@ -70,17 +74,34 @@ def readout(graph: Graph, output: str | None) -> int:
     return chosen
 
 
-def check_states(flow: Flow, additions: Sequence[Addition]) -> None:
-    """That states have a free batch size, that nothing writes over them, and that products are of one type.
+def check_types(graph: Graph) -> None:
+    """That products are of one type: an example of another one than the model's would be traced all the same.
 
     Raises:
-        AdoptError: one of them does not hold.
+        AdoptError: they are not.
+    """
+    for node in graph.nodes:
+        types = {a.meta["val"].dtype for a in node.all_input_nodes if isinstance(a.meta.get("val"), Tensor)}
+        if op_name(node) in PRODUCTS and len(types) > 1:
+            raise AdoptError(
+                f"{node.name} in module {path_of(node) or '(the model itself)'}",
+                got=" and ".join(sorted(map(str, types))), expected="one type",
+                do="Give an example of the model's own type: example.to(next(model.parameters()).dtype).",
+            )  # fmt: skip
+
+
+def check_states(flow: Flow, additions: Sequence[Addition]) -> None:
+    """That states have a free batch size, and that nothing writes over them.
+
+    Raises:
+        AdoptError: one of the two does not hold.
     """
     for node in (flow.main, additions[0].fork):
         size = node.meta["val"].shape[0]
         if not any(isinstance(s, SymInt) for s in node.meta["val"].shape[:1]):
             raise AdoptError("batch size", got=f"fixed at {size} in {node.name}", expected="a free one, dimension 0",
-                             do="Write x.shape[0] instead of the number; put the batch first.")  # fmt: skip
+                             do="Put the batch first, as in an example (2, 3, 32, 32); in the model, write "
+                             "x.shape[0] instead of the number.")  # fmt: skip
     states = {base(node): node for a in additions for node in (a.fork, a.node)}
     for node in flow.graph.nodes:
         if is_inplace(node) and base(node) in states and flow.place[node] > flow.place[states[base(node)]]:
@@ -89,11 +110,3 @@ def check_states(flow: Flow, additions: Sequence[Addition]) -> None:
                 expected="states that stay as they are: readouts of all depths need them",
                 do="Compute the new state instead: x = torch.cat([..], 1), or torch.where.",
             )  # fmt: skip
-        if op_name(node) in PRODUCTS:
-            types = {a.meta["val"].dtype for a in node.all_input_nodes if isinstance(a.meta.get("val"), Tensor)}
-            if len(types) > 1:
-                raise AdoptError(
-                    f"{node.name} in module {path_of(node) or '(the model itself)'}",
-                    got=" and ".join(sorted(map(str, types))), expected="one type",
-                    do="Give an example of the model's own type: example.to(next(model.parameters()).dtype).",
-                )  # fmt: skip

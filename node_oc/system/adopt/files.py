@@ -41,8 +41,8 @@ def load_system(stem: str | Path, model: nn.Module | None = None) -> AdoptedSyst
         spec = dict(meta["system"])
         if spec.pop("kind") != "adopted":
             raise KeyError("kind")
-        system = adopted_from(**spec, made=model)
-        system.to(next((t.dtype for t in tensors.values() if t.is_floating_point()), None))
+        dtype = next((t.dtype for t in tensors.values() if t.is_floating_point()), None)
+        system = adopted_from(**spec, made=model, dtype=dtype)
         system.load_state_dict(tensors)
     except (KeyError, TypeError, RuntimeError, ShapeError) as error:
         raise StoreError(str(stem), got=str(error).splitlines()[0], expected="a system written by save_system",

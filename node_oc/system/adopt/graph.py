@@ -12,6 +12,8 @@ from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree as pytree
 
 from node_oc.errors import AdoptError
+from node_oc.system.adopt.normal_form import normalise
+from node_oc.system.adopt.operations import is_float
 
 WRAPPERS = {"wrap_with_set_grad_enabled": 1, "wrap_with_autocast": 4}  # name: where its submodule stands
 
@@ -21,7 +23,7 @@ class Graph:
     """A model as a list of operations.
 
     Attributes:
-        nodes: in the order in which they are computed; ``meta["val"]`` has shapes and dtypes.
+        code: the operations; ``meta["val"]`` has shapes and dtypes.
         tensors: placeholder -> name of the parameter, buffer or constant that it stands for.
         inputs: placeholders of the model's tensor inputs, in the order of its flattened arguments.
         outputs: what the model returns, flattened.
@@ -29,13 +31,18 @@ class Graph:
         in_spec: how the arguments are flattened; out_spec: the same of what is returned.
     """
 
-    nodes: tuple[fx.Node, ...]
+    code: fx.Graph
     tensors: dict[fx.Node, str]
     inputs: tuple[fx.Node, ...]
     outputs: tuple[Any, ...]
     constants: dict[str, Tensor]
     in_spec: pytree.TreeSpec
     out_spec: pytree.TreeSpec
+
+    @property
+    def nodes(self) -> tuple[fx.Node, ...]:
+        """In the order in which they are computed."""
+        return tuple(self.code.nodes)
 
 
 def trace(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Graph:
@@ -52,23 +59,26 @@ def trace(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) ->
     try:
         program = torch.export.export(model, args, dict(kwargs), dynamic_shapes=named, strict=False)
     except Exception as error:  # torch.export has no base class for what it raises
-        reason = str(error).strip().splitlines() or [""]
+        refused = _refusal(model, args, kwargs)
+        reason = str(refused or error).strip().splitlines() or [""]
         do = "Whatever torch.export.export refuses must be written in another way, or done outside of the model."
-        if isinstance(error, TypeError):
-            do = "Give every input that model(*example) wants: a tuple of them, or a dict of keyword arguments."
+        if refused is not None:
+            do = (
+                "Give every input that model(*example) wants, of the shape and type that it takes: a tuple of them, or "
+                "a dict of keyword arguments."
+            )
         elif "data-dependent" in str(error).lower():
             do = (
                 "Data-dependent control flow, or a Python number read off a tensor, must go: replace it by torch.where."
             )
         raise AdoptError(
-            f"model {type(model).__name__}", got=f"{type(error).__name__}: {reason[0][:300]}",
-            expected="a model that torch.export can trace, with a free batch size",
+            f"model {type(model).__name__}", got=f"{type(refused or error).__name__}: {reason[0][:300]}",
+            expected="a model that torch.export can trace, with a free batch size" if refused is None else
+            "an example that the model takes",
             do=do,
         ) from error  # fmt: skip
     graph = _flat(program)
-    _sums(graph)
-    _functional(graph)
-    _without_factors(graph)
+    normalise(graph)
     outputs = next(n for n in reversed(graph.nodes) if n.op == "output").args[0]
     signature = program.graph_signature
     names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers,
@@ -78,7 +88,17 @@ def trace(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) ->
     constants = {name: v for name, v in program.constants.items() if isinstance(v, Tensor) and name in tensors.values()}
     inputs = tuple(n for n in places if n.name not in names)
     spec = program.call_spec
-    return Graph(tuple(graph.nodes), tensors, inputs, tuple(outputs), constants, spec.in_spec, spec.out_spec)
+    return Graph(graph, tensors, inputs, tuple(outputs), constants, spec.in_spec, spec.out_spec)
+
+
+@torch.no_grad()
+def _refusal(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Exception | None:
+    """What the model itself raises, called with the example: then it is not its code that cannot be traced."""
+    try:
+        model(*args, **kwargs)
+    except Exception as error:
+        return error
+    return None
 
 
 def _free(value: Any) -> dict[int, Any] | None:
@@ -109,7 +129,7 @@ def _flat(program: ExportedProgram) -> fx.Graph:
     graph = fx.Graph()
 
     def detached(value: Any) -> Any:
-        """No gradient goes back into what stood under no_grad."""
+        """What goes into no_grad: nothing inside has a gradient, also where it writes to out=, as spectral norms do."""
         if not isinstance(value, fx.Node) or not is_float(value):
             return value
         node = graph.call_function(torch.ops.aten.detach.default, (value,))
@@ -129,8 +149,9 @@ def _flat(program: ExportedProgram) -> fx.Graph:
                 given = [fx.map_arg(a, values.__getitem__) for a in node.args[at + 1 :]]
                 places = [n for n in inner.graph.nodes if n.op == "placeholder"]
                 quiet = no_grad or (at == 1 and not node.args[0])
-                made = copy(inner.graph, inner, dict(zip(places, given, strict=True)), quiet)
-                values[node] = tuple(map(detached, made)) if quiet and not no_grad else made
+                if quiet and not no_grad:
+                    given = [detached(v) for v in given]
+                values[node] = copy(inner.graph, inner, dict(zip(places, given, strict=True)), quiet)
             elif getattr(node.target, "__name__", "") == "getitem" and not isinstance(values[node.args[0]], fx.Node):
                 values[node] = values[node.args[0]][node.args[1]]
             else:
@@ -141,97 +162,3 @@ def _flat(program: ExportedProgram) -> fx.Graph:
     module = program.graph_module
     graph.output(copy(module.graph, module, {}, False))
     return graph
-
-
-def _sums(graph: fx.Graph) -> None:
-    """x - f as x + (-f), which is the same to the bit, so that it is seen."""
-    for node in list(graph.nodes):
-        if op_name(node) != "sub" or node.kwargs or not all(isinstance(a, fx.Node) and is_float(a) for a in node.args):
-            continue
-        with graph.inserting_before(node):
-            minus = graph.call_function(torch.ops.aten.neg.default, (node.args[1],))
-        minus.meta = dict(node.args[1].meta)
-        node.target, node.args = torch.ops.aten.add.Tensor, (node.args[0], minus)
-
-
-def op_name(node: fx.Node) -> str:
-    """The operation without its namespace and overload: "conv2d"."""
-    target = node.target
-    return target._schema.name.split("::")[1] if isinstance(target, torch._ops.OpOverload) else str(target)
-
-
-def path_of(node: fx.Node) -> str:
-    """The module that an operation stands in, "" for the model itself."""
-    stack = node.meta.get("nn_module_stack")
-    return str(list(stack.values())[-1][0]) if stack else ""
-
-
-def is_inplace(node: fx.Node) -> bool:
-    """Whether an operation writes into its first argument."""
-    if not isinstance(node.target, torch._ops.OpOverload) or not node.args or not isinstance(node.args[0], fx.Node):
-        return False
-    alias = node.target._schema.arguments[0].alias_info if node.target._schema.arguments else None
-    return alias is not None and alias.is_write
-
-
-def base(node: fx.Node) -> fx.Node:
-    """Whose memory a value is: through views and in-place operations to where it was made."""
-    while isinstance(node.target, torch._ops.OpOverload) and node.args and isinstance(node.args[0], fx.Node):
-        arguments = node.target._schema.arguments
-        if not arguments or arguments[0].alias_info is None:
-            break
-        node = node.args[0]
-    return node
-
-
-def is_float(node: fx.Node) -> bool:
-    """Whether a value is a floating point tensor, or a tuple with one."""
-    return any(isinstance(v, Tensor) and v.is_floating_point() for v in pytree.tree_leaves(node.meta.get("val")))
-
-
-def _is_no_cast(node: fx.Node) -> bool:
-    """Whether an operation hands on its argument as it is: a cast to the type that it has."""
-    if not str(node.target).startswith("aten.to.") or not isinstance(node.args[0], fx.Node):
-        return False
-    before, after = node.args[0].meta["val"], node.meta["val"]
-    return before.dtype == after.dtype and before.device == after.device
-
-
-def _functional(graph: fx.Graph) -> None:
-    """Replace in-place operations by those that return a new tensor, where what they write into is used by others.
-
-    A trajectory keeps its states: an addition or a ReLU in place would write over them. Later readers of the old
-    value read the new one, as they did before. What is written into views, or has no other form, stays as it is.
-    """
-    place = {node: i for i, node in enumerate(graph.nodes)}
-    for node in list(graph.nodes):
-        if _is_no_cast(node):
-            node.replace_all_uses_with(node.args[0])
-            continue
-        if not is_inplace(node) or base(node).op == "placeholder" or not is_float(node):
-            continue
-        packet = getattr(torch.ops.aten, node.target._schema.name.split("::")[1].rstrip("_"), None)
-        overload = node.target._overloadname
-        old = node.args[0]
-        if packet is None or overload not in packet.overloads() or base(old) is not old:
-            continue
-        node.target = getattr(packet, overload)
-        for user in list(old.users):
-            if place[user] > place[node]:
-                user.replace_input_with(old, node)
-
-
-def _without_factors(graph: fx.Graph) -> None:
-    """x + f alpha as x + (f alpha): the factor belongs to the operand."""
-    for node in graph.nodes:
-        alpha = node.kwargs.get("alpha", 1) if str(node.target).startswith(("aten.add.", "aten.add_.")) else 1
-        if alpha == 1:
-            continue
-        scalar = not isinstance(node.args[1], fx.Node)
-        if not scalar:
-            with graph.inserting_before(node):
-                scaled = graph.call_function(torch.ops.aten.mul.Tensor, (node.args[1], alpha))
-            scaled.meta = {**node.args[1].meta, "nn_module_stack": node.meta.get("nn_module_stack")}
-            scaled.meta["no_grad"] = node.meta.get("no_grad", False)
-        node.args = (node.args[0], node.args[1] * alpha if scalar else scaled, *node.args[2:])
-        node.kwargs = {name: value for name, value in node.kwargs.items() if name != "alpha"}

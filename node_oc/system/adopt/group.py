@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import fx
 
-from node_oc.system.adopt.graph import op_name
 from node_oc.system.adopt.names import Addition
+from node_oc.system.adopt.operations import op_name
 from node_oc.system.adopt.trunk import Flow
 
 MAPS = frozenset({"linear", "conv1d", "conv2d", "conv3d", "convolution", "conv_transpose2d", "addmm", "matmul", "mm",
@@ -25,12 +25,18 @@ def group_of(addition: Addition, flow: Flow) -> tuple[str, ...]:
     A batch norm or a layer scale is an affine map: where the branch ends in one, that is its group, and what comes
     before it is not. Zero group, zero branch.
     """
+    return _last_map(addition.branch, addition, flow)
+
+
+def _last_map(node: fx.Node, addition: Addition, flow: Flow) -> tuple[str, ...]:
     bias: list[str] = []
-    node = addition.branch
     while node is not addition.fork:
         name = op_name(node)
         own = [t for a in node.all_input_nodes if a in flow.learnt and not flow.is_live(a) for t in _tensors(a, flow)]
         live = [a for a in node.all_input_nodes if flow.is_live(a)]
+        if name == "add" and len(live) == 2:  # parallel branches are zero where each of them is
+            both = [_last_map(a, addition, flow) for a in live]
+            return tuple(dict.fromkeys([*both[0], *both[1], *bias])) if all(both) else ()
         if len(live) != 1:
             return ()
         if own and name in MAPS:

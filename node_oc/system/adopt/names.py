@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, fx
 
-from node_oc.system.adopt.graph import path_of
+from node_oc.system.adopt.operations import path_of
 from node_oc.system.adopt.trunk import Flow
 
 

@@ -14,7 +14,7 @@ from torch import SymInt, Tensor, fx, nn
 from torch.utils._sympy.functions import FloorDiv, PythonMod
 
 from node_oc.errors import AdoptError
-from node_oc.system.adopt.graph import base, is_inplace, op_name, path_of
+from node_oc.system.adopt.operations import base, is_inplace, op_name, path_of
 from node_oc.system.adopt.trunk import Flow
 
 ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {

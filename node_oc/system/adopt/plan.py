@@ -7,17 +7,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import SymInt, Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from node_oc.errors import AdoptError
 from node_oc.system.adopt.additions import find_additions
-from node_oc.system.adopt.ends import check_states, main_input, readout
-from node_oc.system.adopt.graph import op_name, trace
+from node_oc.system.adopt.ends import check_states, check_types, main_input, readout
+from node_oc.system.adopt.graph import Graph, trace
 from node_oc.system.adopt.group import gains, group_of
 from node_oc.system.adopt.names import Addition
+from node_oc.system.adopt.operations import is_float, op_name
 from node_oc.system.adopt.piece import Cutter, Piece
 from node_oc.system.adopt.skips import of_both, skips_of, states
+from node_oc.system.adopt.sums import flow_of
 from node_oc.system.adopt.trunk import Flow
 
 
@@ -83,6 +86,7 @@ class Plan:
         main: place of the main input among the flattened arguments.
         keywords: whether inputs come as a dict of keyword arguments.
         by_sample: whether the rows of a state are samples; not so where tokens stand in one long row.
+        types: of the floating point tensors of the model when it was traced, by name.
         expected: of each flattened argument its shape, None where a size is free; or the value of what is no tensor.
     """
 
@@ -102,6 +106,7 @@ class Plan:
     keywords: bool
     expected: tuple[Any, ...]
     by_sample: bool
+    types: dict[str, torch.dtype]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Plan:
         return self
@@ -131,9 +136,10 @@ def make_plan(
     for training in (False, True):
         with _mode(model, training):
             graph = trace(model, args, kwargs)
+        check_types(graph)
         place = readout(graph, output)
         main = main_input(graph, place, branches)
-        flow = Flow(graph, graph.inputs[main], graph.outputs[place])
+        flow = flow_of(graph, graph.inputs[main], graph.outputs[place], branches)
         additions = find_additions(flow, branches)
         check_states(flow, additions)
         modes[training] = _cut(flow, additions)
@@ -152,12 +158,17 @@ def make_plan(
     expected = tuple(_expected(n) for n in graph.inputs)
     by_sample = additions[0].fork.meta["val"].shape[0].node.expr == flow.main.meta["val"].shape[0].node.expr
     plan = Plan(modes, described, identity, settling, redundant, gains(flow), trunk, affine, graph.in_spec,
-                graph.out_spec, place, len(graph.outputs), main, bool(kwargs), expected, by_sample)  # fmt: skip
+                graph.out_spec, place, len(graph.outputs), main, bool(kwargs), expected, by_sample,
+                _types(graph))  # fmt: skip
     return plan, constants
 
 
 def _pieces(mode: Mode) -> list[Piece]:
     return [mode.lift, *(p for s in mode.steps for p in (s.split, s.skip, s.branch, s.tail)), mode.head, mode.heads]
+
+
+def _types(graph: Graph) -> dict[str, torch.dtype]:
+    return {name: n.meta["val"].dtype for n, name in graph.tensors.items() if is_float(n)}
 
 
 def _expected(node: fx.Node) -> Any:

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import fx
 
-from node_oc.system.adopt.graph import op_name
 from node_oc.system.adopt.names import Addition
+from node_oc.system.adopt.operations import op_name
 from node_oc.system.adopt.trunk import Flow
 
 # f(f(x)) = f(x): behind one of them the state stays what it is, if the next thing on the trunk is the same again.

@@ -115,7 +115,7 @@ def source_of(
 
 def adopted_from(
     *, model: str, inputs: Any, arguments: Mapping[str, Any], branches: Sequence[str], output: str | None,
-    steps: Sequence[int] | None = None, made: nn.Module | None = None,
+    steps: Sequence[int] | None = None, made: nn.Module | None = None, dtype: torch.dtype | None = None,
 ) -> AdoptedSystem:  # fmt: skip
     """The system that a description stands for, with random weights, in evaluation mode.
 
@@ -123,6 +123,7 @@ def adopted_from(
         model, inputs, arguments, branches, output: see :func:`source_of`.
         steps: the branches that are left; all if None.
         made: the model itself: a file may name code of yours, but does not get it run.
+        dtype: what the model, and with it the example, is converted to before it is adopted; as it is made if None.
 
     Raises:
         StoreError: code of yours, and no ``made``.
@@ -134,20 +135,20 @@ def adopted_from(
                          "load_system(stem, model=..), or register_model.")  # fmt: skip
     source = source_of(model, inputs, arguments, branches, output)
     if made is None:
-        system = _again(source)
+        system = _again(source, dtype)
     else:
-        system = adopt(made, example_of(inputs), branches=branches, output=output, source=source)
+        system = adopt(made.to(dtype), example_of(inputs, dtype), branches=branches, output=output, source=source)
     return system if steps is None or len(steps) == system.depth else system.subsystem(steps)
 
 
-def _again(source: dict[str, Any]) -> AdoptedSystem:
+def _again(source: dict[str, Any], dtype: torch.dtype | None) -> AdoptedSystem:
     """The model made and adopted. What was found is remembered: to find it takes seconds."""
-    made = make_model(source["model"], source["arguments"]).eval()
-    key = json.dumps(source), OWN.get(source["model"])
+    made = make_model(source["model"], source["arguments"]).eval().to(dtype)
+    key = json.dumps(source), OWN.get(source["model"]), dtype
     if key not in FOUND:
         if len(FOUND) == REMEMBERED:
             FOUND.pop(next(iter(FOUND)))
-        example = example_of(source["inputs"])
+        example = example_of(source["inputs"], dtype)
         _check_takes(made, example, source)
         FOUND[key] = adopt(copy.deepcopy(made), example, branches=source["branches"], output=source["output"],
                            source=source)  # fmt: skip
@@ -168,14 +169,19 @@ def _check_takes(made: nn.Module, example: Any, source: Mapping[str, Any]) -> No
                           do="Correct --input (system.image) or --arg (system.arguments).") from error  # fmt: skip
 
 
-def example_of(inputs: Any) -> Tensor | dict[str, Tensor]:
-    """Zeros of the described shapes."""
+def example_of(inputs: Any, dtype: torch.dtype | None = None) -> Tensor | dict[str, Tensor]:
+    """Zeros of the described shapes.
+
+    Args:
+        inputs: see :func:`source_of`.
+        dtype: of what is no integer.
+    """
     if isinstance(inputs, Mapping):
-        return {name: _zeros(shape) for name, shape in inputs.items()}
-    return _zeros(inputs)
+        return {name: _zeros(shape, dtype) for name, shape in inputs.items()}
+    return _zeros(inputs, dtype)
 
 
-def _zeros(shape: Sequence[Any]) -> Tensor:
+def _zeros(shape: Sequence[Any], dtype: torch.dtype | None) -> Tensor:
     if shape and isinstance(shape[-1], str):
         return torch.zeros(list(shape[:-1]), dtype=getattr(torch, shape[-1]))
-    return torch.zeros(list(shape))
+    return torch.zeros(list(shape), dtype=dtype)

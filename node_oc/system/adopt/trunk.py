@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import fx
 
-from node_oc.system.adopt.graph import Graph, is_float, op_name
+from node_oc.system.adopt.graph import Graph
+from node_oc.system.adopt.operations import is_float, op_name
 
 SHAPES = ("new_", "empty", "zeros_like", "ones_like", "full_like", "rand_like", "randn_like", "rand", "bernoulli")
 

@@ -32,6 +32,9 @@ class Weights:
         weights.constants = {name: value for name, value in constants.items() if name not in weights._owner}
         return weights
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._owner or name in self.constants
+
     def __getitem__(self, name: str) -> Tensor:
         if name not in self._owner:
             return self.constants[name]
