@@ -177,13 +177,9 @@ class Trajectory:
 
 
 def rollout(
-    network: Network | System,
-    x: Tensor,
-    *,
-    driver: Driver = TIME,
-    analytic: bool | None = None,
+    network: Network | System, x: Tensor, *, driver: Driver = TIME, analytic: bool | None = None,
     controls: Controls | None = None,
-) -> Trajectory:
+) -> Trajectory:  # fmt: skip
     """Roll a batch of inputs through the network, keeping every state.
 
     Where the system knows the derivatives of its branches (dense, convolutional), a run of steps is one function of
