@@ -9,7 +9,7 @@ import typer
 
 from node_oc.cli.display import console
 from node_oc.cli.driving import driver_changes, named_noise
-from node_oc.cli.options import Keep, Overwrite, Own, Run, Stem
+from node_oc.cli.options import Overwrite, Own, Run
 from node_oc.cli.own import trust
 from node_oc.cli.use import refuse_existing
 
@@ -17,17 +17,22 @@ from node_oc.cli.use import refuse_existing
 def noise(
     folder: Run,
     driver: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="A driver, as of `run`; may be repeated. All that fit.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A driver, as of `run`; may be repeated; all that fit by default."),
     ] = None,
-    keep: Keep = None,
+    keep: Annotated[
+        float | None, typer.Option(metavar="P", help="Survival or keep probability; that of the run by default.")
+    ] = None,
     which: Annotated[
-        list[str] | None, typer.Option(help="full, priced, cropped or plain; may be repeated. full and cropped.")
+        list[str] | None,
+        typer.Option(help="full, priced, cropped or plain; may be repeated; full and cropped by default."),
     ] = None,
     part: Annotated[str, typer.Option(help="Samples to look at: train, val or test.")] = "test",
     rows: Annotated[int, typer.Option(min=2, help="So many of its first samples.")] = 1000,
     samples: Annotated[int, typer.Option(help="Noisy passes of each, an even number.")] = 64,
     seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
-    out: Stem = None, overwrite: Overwrite = False, own: Own = None,
+    out: Annotated[Path | None, typer.Option(help="Where to write, without ending; RUN/noise by default.")] = None,
+    overwrite: Overwrite = False, own: Own = None,
 ) -> None:  # fmt: skip
     """Drive a trained network by noise: accuracy at every depth, J, calibration.
 
@@ -52,6 +57,7 @@ def noise(
         record = pipeline.study_noise(folder, driver, keep=keep, which=which, part=part, samples=rows, passes=samples,
                                       seed=seed, out=stem)  # fmt: skip
     show_noise(record)
+    print("Foretold: by the explicit regulariser, to leading order.")
     print(f"\n{noise_verdict(record)}\n\nWrote {stem}.html, {stem}.json and pictures beside them.")
 
 
@@ -70,7 +76,7 @@ def show_noise(record: dict[str, Any]) -> None:
                       pad_edge=False, padding=(0, 1, 0, 0))  # fmt: skip
         table.add_column("noise", no_wrap=True)
         for heading in (f"{metric}\na pass", "mean of\npasses", "ECE of\npasses" if classify else "std over\npasses",
-                        "added to J\nmeasured", "added to J\nregulariser"):  # fmt: skip
+                        "added to J\nmeasured", "added to J\nforetold"):  # fmt: skip
             table.add_column(heading, justify="right", no_wrap=True)
         first = network["noises"][0]
         ece = f"{first['mean_calibration']['ece']:.4f}" if classify else ""
