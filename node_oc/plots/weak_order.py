@@ -22,7 +22,7 @@ def weak_order(record: Record) -> Figure:
     and the bias.
     """
     panels = record["panels"]
-    fig = figure(4.6 * len(panels) + 0.4, 4.6, text(record["name"], 90))
+    fig = figure(4.6 * len(panels) + 0.4, 5.4, text(record["name"], 90))
     for ax, panel in zip(fig.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         whole: list[float] = []
         for i, curve in enumerate(panel["curves"]):
@@ -42,7 +42,7 @@ def weak_order(record: Record) -> Figure:
         ax.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
         ax.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(_power))
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize=8.5)
-    fig.axes[0].set_ylabel("error of a mean, network against SDE")
+    fig.axes[0].set_ylabel("error of a mean")
     return fig
 
 
