@@ -11,6 +11,7 @@ from systems import linear, randn
 from torch import Tensor
 
 import node_oc as oc
+from experiments.noise import weak_order as measured
 from node_oc.diagnosis.moments import generator, is_affine, network_moment, polynomial, sde_moment, starting, thinned
 from node_oc.diagnosis.paths import FrozenNoise, Torchsde
 from node_oc.diagnosis.sampling import estimate, variate
@@ -147,18 +148,17 @@ def test_a_tanh_field_by_monte_carlo() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("driver", DRIVERS)
-@pytest.mark.parametrize("solver", ["own", "torchsde"])
-def test_slopes_of_a_tanh_field_with_narrow_intervals(driver: str, solver: str) -> None:
-    system: oc.System = dense()
-    if driver == "shake-shake":
-        second = dense()
-        for p in second.parameters():
-            p.data.neg_().add_(0.1)
-        system = oc.PairedSystem(system, second)
+@pytest.mark.parametrize(
+    ("name", "solver"),
+    [(name, "own") for name in measured.SMALL] + [(name, "torchsde") for name in list(measured.SMALL)[::2]],
+)
+def test_slopes_of_a_tanh_field_with_narrow_intervals(name: str, solver: str) -> None:
+    """With torchsde where its own error is small enough: one Brownian motion a sample. The others are in the table."""
+    net = oc.Network(measured.paired(measured.dense(), measured.dense(seed=1), name),
+                     oc.DepthGrid((measured.HORIZON,)))  # fmt: skip
     for order in (1, 2):
-        found = oc.weak_order(oc.Network(system, SHORT), DRIVERS[driver], phi, START, order=order,  # type: ignore[arg-type]
-                              halvings=(2, 3, 4, 5), samples=1000, solver=solver)  # type: ignore[arg-type]  # fmt: skip
+        found = oc.weak_order(net, measured.SMALL[name], measured.functional, measured.X4, order=order,  # type: ignore[arg-type]
+                              halvings=measured.HALVINGS["sampled"], samples=measured.SAMPLES, solver=solver)  # type: ignore[arg-type]  # fmt: skip
         assert found.slope is not None
         assert found.low is not None
         assert abs(found.slope - order) < 0.2
