@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from node_oc.errors import DataError, ShapeError
+from node_oc.errors import ConfigError, DataError, ShapeError
 
 Array = NDArray[np.float64]
 BINS = 15
@@ -88,8 +88,11 @@ def calibration(probabilities: Array, labels: NDArray[np.int64], bins: int = BIN
 
     Raises:
         ShapeError: no samples, or as many labels as rows do not match.
-        DataError: numbers that are no probabilities.
+        ConfigError: no bins.
+        DataError: numbers that are no probabilities, or labels that are no classes.
     """
+    if bins < 1:
+        raise ConfigError("bins", got=bins, expected="at least 1", do="15 are usual.")
     p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
     if p.ndim != 2 or not len(p) or y.shape != p.shape[:1]:
         raise ShapeError("probabilities and labels", got=f"{p.shape} and {y.shape}", expected="(n, K) and (n,), n >= 1",
@@ -98,6 +101,9 @@ def calibration(probabilities: Array, labels: NDArray[np.int64], bins: int = BIN
         raise DataError("probabilities", got=f"from {p.min():.3g} to {p.max():.3g}, rows that sum to "
                         f"{p.sum(1).min():.4g} or {p.sum(1).max():.4g}", expected="rows >= 0 that sum to 1",
                         do="Take a softmax of logits first.")  # fmt: skip
+    if y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= p.shape[1]:
+        raise DataError("labels", got=f"{y.dtype}, {y.min()} to {y.max()}", expected=f"integers 0..{p.shape[1] - 1}",
+                        do="Give class indices.")  # fmt: skip
     confidence, right = p.max(1), (p.argmax(1) == y).astype(np.float64)
     n, of_class = len(p), p[np.arange(len(p)), y]
     place = in_bins(confidence, bins, "width")

@@ -20,7 +20,7 @@ from node_oc.discretization.limit import limit_sde
 from node_oc.discretization.network import Network
 from node_oc.discretization.noise import Noise
 from node_oc.discretization.refine import refine
-from node_oc.errors import ConfigError, DivergenceError
+from node_oc.errors import ConfigError, DivergenceError, ShapeError
 from node_oc.system.base import System
 
 Verdict = Literal["holds", "lower", "not resolved"]
@@ -96,7 +96,7 @@ def weak_order(
 
     Raises:
         ConfigError: an order, noise, number or option that cannot be, or exact moments where there are none.
-        ShapeError: a step whose skip is not the identity.
+        ShapeError: a step whose skip is not the identity, no inputs, or a functional that does not give (S,).
         DivergenceError: means that are not finite.
 
     Warns:
@@ -110,6 +110,7 @@ def weak_order(
     x = x.detach().cpu().double() if x.is_floating_point() else x.cpu()
     with torch.no_grad():
         start = made.given(x).system.lift(x)
+    _check_functional(functional, start)
     noise = noise.on(made.system)
     against = noise if against is None else against.on(made.system)
     seed = int(torch.randint(2**62, (), generator=generator or torch.Generator().manual_seed(0)))
@@ -202,3 +203,19 @@ def _check(
     if isinstance(functional, int) and functional not in (1, 2, 3, 4):
         raise ConfigError("functional", got=functional, expected="a moment of degree 1, 2, 3 or 4, or a function",
                           do="Give a function of the last states.")  # fmt: skip
+
+
+def _check_functional(functional: int | Functional, start: Tensor) -> None:
+    if not len(start):
+        raise ShapeError("inputs", got="none", expected="(B, features), B >= 1", do="Give one at least.")
+    if isinstance(functional, int):
+        return
+    with torch.enable_grad():
+        value: Any = functional(start.clone().requires_grad_())
+    if not isinstance(value, Tensor) or value.shape != start.shape[:1] or value.dtype != torch.float64:
+        got = f"{tuple(value.shape)}, {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
+        raise ShapeError("functional", got=got, expected=f"({len(start)},), float64: one number a state",
+                         do="Reduce over the entries of a state, not over states.")  # fmt: skip
+    if not value.requires_grad:
+        raise ConfigError("functional", got="one without a gradient", expected="a differentiable one",
+                          do="Smooth it: a sigmoid in place of a step.")  # fmt: skip

@@ -16,6 +16,7 @@ from node_oc.discretization.network import Network
 from node_oc.discretization.noise import Noise, shape_of
 from node_oc.errors import ConfigError, ShapeError
 from node_oc.system.base import System
+from node_oc.system.kinks import smooth
 from node_oc.system.paired import PairedSystem
 
 NEAR = 1e-3  # of a step: a float time so near before a grid point is that point
@@ -238,13 +239,3 @@ def limit_sde(
             "kink; expect an order between 1 and 2", NotSmoothWarning, stacklevel=2,
         )  # fmt: skip
     return LimitSDE(network, noise, order, shape)
-
-
-def smooth(system: System) -> bool:
-    """Whether no ReLU is found in a system."""
-    for module in system.modules():
-        if isinstance(module, nn.ReLU | nn.LeakyReLU | nn.PReLU | nn.ReLU6) or getattr(module, "activation", "") in (
-            "relu", torch.relu, nn.functional.relu,
-        ):  # fmt: skip
-            return False
-    return True

@@ -44,7 +44,7 @@ class RowNoise(Driver):
     def increment(self, k: int, stage: int, h: float | Tensor, x: Tensor) -> float | Tensor:
         parts = []
         end = self.first + len(x)
-        for block in range(self.first // BLOCK, -(-end // BLOCK)):
+        for block in range(self.first // BLOCK, max(self.first // BLOCK + 1, -(-end // BLOCK))):  # none of no rows
             start = block * BLOCK
             source = Source(derived_seed(self.seed, "rows", block), self.mirrored, (0, 1, BLOCK))
             drawn = replace(self.noise, source=source).increment(k, stage, h, x)

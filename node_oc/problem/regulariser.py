@@ -24,13 +24,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from node_oc.discretization.amplitude import Amplified, Deviated, with_signs
 from node_oc.discretization.driver import Driver
-from node_oc.discretization.limit import NotSmoothWarning, smooth
+from node_oc.discretization.limit import NotSmoothWarning
 from node_oc.discretization.network import Network, evaluating
 from node_oc.discretization.noise import Noise, shape_of
 from node_oc.errors import ConfigError
 from node_oc.problem.ocp import Objective, Problem
 from node_oc.seeds import derived_generator
 from node_oc.system.base import System
+from node_oc.system.kinks import smooth
 from node_oc.trajectory.rollout import rollout
 
 MATH = [SDPBackend.MATH]  # the other kernels of attention have no second derivative
@@ -96,7 +97,7 @@ def in_amplitudes(
     """
     with sdpa_kernel(MATH):
         objective = problem.evaluate(rollout(network, x, driver=driver, analytic=False), y, generator)
-        if not objective.smooth.requires_grad:
+        if not amplitudes or not objective.smooth.requires_grad:
             return objective, tuple(map(torch.zeros_like, amplitudes))
         slopes = torch.autograd.grad(objective.smooth, amplitudes, create_graph=True, materialize_grads=True)
     return objective, slopes

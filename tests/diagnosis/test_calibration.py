@@ -10,7 +10,7 @@ from sklearn.calibration import calibration_curve
 
 from node_oc.diagnosis import calibration
 from node_oc.diagnosis.calibration import in_bins
-from node_oc.errors import DataError, ShapeError
+from node_oc.errors import ConfigError, DataError, ShapeError
 
 
 def two(confidence: list[float]) -> np.ndarray:
@@ -86,3 +86,12 @@ def test_what_is_no_probability_is_refused() -> None:
     for p, y in ((np.zeros((0, 2)), np.zeros(0)), (two([0.5]), np.zeros(2))):
         with pytest.raises(ShapeError, match="one row"):
             calibration(p, y)
+
+
+def test_labels_that_are_no_classes_are_refused() -> None:
+    p = two([0.9, 0.2, 0.7])
+    for wrong in ([-1, 0, 1], [0, 1, 2], [0.0, 1.0, 0.0]):
+        with pytest.raises(DataError, match=r"labels.*integers 0\.\.1"):
+            calibration(p, np.array(wrong))
+    with pytest.raises(ConfigError, match="at least 1"):
+        calibration(p, np.array([0, 1, 1]), bins=0)

@@ -117,3 +117,11 @@ def test_dropout_in_the_modules_is_off_and_comes_back() -> None:
     net = dense().train()
     monte_carlo(net, randn(2, 4), NOISES[0], samples=2, generator=seeded())
     assert net.training
+
+
+def test_no_rows_have_no_predictions() -> None:
+    for noise in NOISES:
+        found = monte_carlo(dense(), randn(7, 4)[:0], noise, samples=2, generator=seeded())
+        assert found.mean.shape == (0, 3)
+        assert found.entropy is not None
+        assert found.entropy.shape == (0,)

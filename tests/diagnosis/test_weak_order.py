@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from node_oc.diagnosis.paths import FrozenNoise, Torchsde
 from node_oc.diagnosis.sampling import estimate, variate
 from node_oc.diagnosis.straight import line
 from node_oc.diagnosis.weak_order import judged
-from node_oc.errors import ConfigError
+from node_oc.errors import ConfigError, NodeOCError
 
 A = torch.tensor([[-0.6, 0.9], [-0.7, -0.3]], dtype=torch.float64)
 B = torch.tensor([[0.2, 0.5], [-0.4, 0.1]], dtype=torch.float64)
@@ -267,3 +268,16 @@ def test_what_has_no_exact_moments_says_so() -> None:
 def test_the_record_is_json() -> None:
     found = oc.weak_order(linear(A), DRIVERS["stochastic depth"], 1, X, halvings=SMALL)
     assert found.to_dict()["slope"] == found.slope
+
+
+@pytest.mark.parametrize(
+    ("functional", "x", "why"),
+    [
+        (lambda x: x, X, "one number a state"), (torch.sum, X, "one number a state"),
+        (lambda x: x.sum(1).float(), X, "float64"), (lambda x: (x[:, 0] > 0).double(), X, "differentiable"),
+        (2, X[:0], "B >= 1"),
+    ],
+)  # fmt: skip
+def test_functionals_that_cannot_be(functional: Callable[[Tensor], Tensor] | int, x: Tensor, why: str) -> None:
+    with pytest.raises(NodeOCError, match=why):
+        oc.weak_order(linear(A), DRIVERS["stochastic depth"], functional, x)

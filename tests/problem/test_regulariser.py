@@ -244,3 +244,12 @@ def test_bad_input_and_relu() -> None:
     relu = DenseSystem(2, 3, depth=2, width=3, hidden=4, activation="relu").double()
     with pytest.warns(oc.NotSmoothWarning, match="kinks"):
         explicit_regulariser(relu, branch_dropout(0.8), problem, X, Y, probes=1)
+
+
+def test_without_layers_it_is_nothing() -> None:
+    for probes in (1, None):
+        found = explicit_regulariser(
+            network(depth=0), branch_dropout(0.8), Problem.classification(3), X, Y, probes=probes
+        )
+        assert (found.layers, found.total) == ((), 0.0)
+        assert found.objective > 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from adopted_models import ResidualMLP
+from adopted_models import PreActivation, ResidualMLP
 from systems import randn
 
 import node_oc as oc
@@ -181,3 +181,12 @@ def test_order_two_where_the_field_is_not_smooth_warns() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         oc.limit_sde(tanh, oc.stochastic_depth(0.8), order=2)
+
+
+def test_a_relu_in_the_code_of_an_adopted_model_is_seen() -> None:
+    x = randn(4, 2).float()
+    with pytest.warns(NotSmoothWarning):
+        oc.limit_sde(oc.adopt(PreActivation(widths=(5, 5)).eval(), x), oc.stochastic_depth(0.8), order=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", NotSmoothWarning)
+        oc.limit_sde(oc.adopt(ResidualMLP().eval(), x), oc.stochastic_depth(0.8), order=2)
