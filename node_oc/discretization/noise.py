@@ -76,7 +76,8 @@ class Noise(Driver):
         source: where draws come from.
 
     Raises:
-        ConfigError: an unknown ``per``, or a law of another mean than 0 where the noise is added to the step.
+        ConfigError: an unknown ``per`` or ``diffuses``, or a law of another mean than 0 where the noise is added to
+            the step.
     """
 
     name: str
@@ -92,6 +93,9 @@ class Noise(Driver):
         if self.per not in ("sample", "channel", "unit"):
             raise ConfigError(f"noise {self.name}: per", got=repr(self.per), expected="sample, channel or unit",
                               do="Say what has a number of its own.")  # fmt: skip
+        if self.diffuses not in ("branch", "difference", "second"):
+            raise ConfigError(f"noise {self.name}: diffuses", got=repr(self.diffuses),
+                              expected="branch, difference or second", do="Say what is noisy.")  # fmt: skip
         if (self.root or self.diffuses != "branch") and any(abs(law.mean) > 1e-12 for law in self.laws):
             raise ConfigError(f"mean of noise {self.name}", got=[law.mean for law in self.laws][:4],
                               expected="0 where it is added to the step and not a factor of it",

@@ -195,7 +195,11 @@ class SquaredError(Cost):
         return "SquaredError()"
 
     def __call__(self, readout: Tensor, target: Tensor) -> Tensor:
-        return (readout - target).square().sum(-1)
+        difference = readout - target
+        if difference.shape != readout.shape:  # (B, 1) and (B,) make (B, B)
+            raise ShapeError("targets", got=tuple(target.shape), expected=f"{tuple(readout.shape[-2:])}, the outputs",
+                             do="Give one number for each output: y[:, None] where there is one.")  # fmt: skip
+        return difference.square().sum(-1)
 
     def state_distance(self, x: Tensor, target: Tensor, readout: tuple[Tensor, Tensor]) -> Tensor:
         """Distance of states (.., B, D) to {x: C x + b = y}, (.., B).

@@ -19,7 +19,17 @@ def noise_of(options: TrainingSection) -> Noise | None:
     """The noise that the options ask for; None for time.
 
     Stochastic depth is the inverted one, so that a step without noise is the mean of a noisy one.
+
+    Raises:
+        ConfigError: an option of another driver.
     """
+    for name, plain, drivers in (
+        ("driver_decay", False, ("stochastic_depth",)), ("driver_p", 0.5, ("two_point",)),
+        ("driver_per", None, ("branch_dropout", "two_point", "gaussian")),
+    ):  # fmt: skip
+        if getattr(options, name) != plain and options.driver not in drivers:
+            raise ConfigError(f"training.{name}", got=f"{getattr(options, name)} with training.driver={options.driver}",
+                              expected=" or ".join(drivers), do="Leave it out.")  # fmt: skip
     keep, per, fresh = options.driver_keep, options.driver_per or "unit", options.driver_fresh
     deviation = math.sqrt((1 - keep) / keep)
     if options.driver == "stochastic_depth":

@@ -23,6 +23,7 @@ from node_oc.errors import ConfigError, ShapeError
 SDEMethod = Literal["euler", "milstein", "heun"]
 CALCULUS: dict[str, str] = {"euler": "ito", "milstein": "ito", "heun": "stratonovich"}
 DEFAULT: dict[str, SDEMethod] = {"ito": "euler", "stratonovich": "heun"}
+NOISES = ("scalar", "diagonal", "general", "additive")  # as torchsde has them
 STANDARD = Gaussian(0.0, 1.0)
 
 
@@ -198,6 +199,9 @@ def chosen(sde: LimitSDE | SDE, method: SDEMethod | None, *, noisy: bool = True)
         noisy: whether there is noise, without which any method will do.
     """
     kind = sde.sde_type
+    if kind not in DEFAULT or sde.noise_type not in NOISES:
+        raise ConfigError("equation", got=f"sde_type {kind!r} and noise_type {sde.noise_type!r}",
+                          expected=f"one of {tuple(DEFAULT)} and one of {NOISES}", do="Correct the word.")  # fmt: skip
     method = DEFAULT[kind] if method is None else method
     if method not in STEPS:
         raise ConfigError("method", got=repr(method), expected=f"one of {get_args(SDEMethod)}", do="Correct the name.")

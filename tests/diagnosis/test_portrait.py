@@ -199,7 +199,7 @@ def test_every_system_has_a_portrait_or_a_reason(name: str) -> None:
     data = Part(randn(12, FEATURES), torch.arange(12) % OUTPUTS)
     if why := no_portrait(net, data):
         assert why.endswith(".")
-        assert ("maps" in why) == name.startswith("conv")
+        assert ("maps" in why) == ("conv" in name)
         with pytest.raises(ShapeError, match="phase portrait"):
             portrait(net, problem(OUTPUTS), data)
         return

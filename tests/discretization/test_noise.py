@@ -201,6 +201,7 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "two-point, p = 1": (lambda: two_point(0.5, p=1.0), r"expected a number in \(0, 1\)"),
     "negative deviation": (lambda: gaussian(-1.0), "expected a finite number >= 0"),
     "per": (lambda: branch_dropout(0.7, per="row"), "sample, channel or unit"),  # type: ignore[arg-type]
+    "diffuses": (lambda: gaussian(0.7, diffuses="first"), "branch, difference or second"),  # type: ignore[arg-type]
     "no generator": (lambda: branch_dropout(0.7).increment(0, 0, 1.0, X), r"noise.drawn\(generator\)"),
     "one branch": (lambda: shake_shake().on(linear(A)), "whose steps have one branch"),
     "another mean": (

@@ -9,7 +9,7 @@ import torch
 from systems import decay, randn, stir_, zero_
 
 from node_oc.discretization import TABLEAUS, DepthGrid, Network, Tableau
-from node_oc.errors import ConfigError
+from node_oc.errors import ConfigError, ShapeError
 from node_oc.problem import CrossEntropy, Problem, SoftCrossEntropy, SquaredError, group_norms
 from node_oc.system import DenseSystem
 from node_oc.trajectory import rollout
@@ -151,3 +151,11 @@ def test_a_price_changes_only_the_price() -> None:
 def test_a_weight_that_is_negative_or_not_finite_raises(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"problem.{name}: got {value}"):
         Problem(SquaredError(), SquaredError(), **{name: value})
+
+
+def test_regression_targets_of_another_shape_are_no_silent_broadcast() -> None:
+    readout = randn(3, 6, 1)
+    assert SquaredError()(readout, randn(6, 1)).shape == (3, 6)
+    for wrong in (randn(6), randn(6, 2)):
+        with pytest.raises(ShapeError, match="one number for each output"):
+            SquaredError()(readout, wrong)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -190,3 +191,13 @@ def test_a_relu_in_the_code_of_an_adopted_model_is_seen() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", NotSmoothWarning)
         oc.limit_sde(oc.adopt(ResidualMLP().eval(), x), oc.stochastic_depth(0.8), order=2)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"driver": "branch_dropout", "driver_decay": True}, {"driver": "gaussian", "driver_p": 0.3},
+     {"driver": "stochastic_depth", "driver_per": "channel"}],
+)  # fmt: skip
+def test_an_option_of_another_driver_is_refused_without_a_configuration_too(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=list(options)[1]):
+        noise_of(oc.TrainingSection(**options))

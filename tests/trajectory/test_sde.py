@@ -296,6 +296,9 @@ def test_what_is_refused() -> None:
         oc.solve_sde(sde, x, seeded(), substeps=0)
     with pytest.raises(ConfigError, match="the grid of the network"):
         oc.solve_sde(sde, x, seeded(), ts=[0.0, 1.0])
+    for words in (("matrix", "ito"), ("diagonal", "Ito")):
+        with pytest.raises(ConfigError, match="Correct the word"):
+            oc.solve_sde(Timed(*words), x, seeded(), ts=[0.0, 1.0])
     with pytest.raises(ConfigError, match="the times of the solution"):
         oc.solve_sde(Timed("diagonal", "ito"), x, seeded())
     with pytest.raises(ConfigError, match="ascending"):
