@@ -17,7 +17,7 @@ from records import adaptive, bare, record, three_classes
 
 from node_oc.errors import ConfigError, StoreError
 from node_oc.plots import FIGURES, applies, draw, draw_all
-from node_oc.plots.style import log_axis, values
+from node_oc.plots.style import figure, log_axis, plain_log, values
 
 
 def lines(fig: Figure, gid: str) -> list[Line2D]:
@@ -88,6 +88,20 @@ def test_reliability_has_a_panel_a_network_and_a_curve_a_prediction() -> None:
             assert list(drawn[gid].get_ydata()) == [b["accuracy"] for b in entry["bins"]]
         assert list(drawn["aim"].get_xdata()) == [1 - out["config"]["problem"]["eps"]] * 2
         assert all(low >= ax.get_ylim()[0] for low in (b["low"] for e in entries for b in e["bins"]))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "shown"), [(0.8, 6, "1 2 5"), (15, 38, "15 20 30"), (1, 3000, "1 10 100 1,000")]
+)
+def test_a_log_axis_in_plain_numbers(low: float, high: float, shown: str) -> None:
+    ax = figure(4, 3, "").subplots()
+    ax.plot([low, high])
+    plain_log(ax)
+    bottom, top = ax.get_ylim()
+    ax.figure.draw_without_rendering()
+    inside = [t.get_text() for y, t in zip(ax.get_yticks(), ax.get_yticklabels(), strict=True) if bottom <= y <= top]
+    assert " ".join(inside) == shown
+    assert not len(ax.yaxis.get_minorticklocs())
 
 
 @pytest.mark.parametrize("trainings", [1, 2, 9])

@@ -19,3 +19,7 @@ def test_errors_and_slopes_are_drawn() -> None:
     assert abs(y[1] / y[0] - (x[1] / x[0]) ** 2) < 1e-9
     said = [text.get_text() for text in fig.axes[0].get_legend().get_texts()]
     assert said == ["clear: slope 2.00", "lost: not resolved"]
+    assert lines["unresolved 0"].get_markeredgecolor() != lines["unresolved 1"].get_markeredgecolor()
+    grouped = [{**curve, "group": "one noise"} for curve in curves]
+    fig = weak_order({"name": "orders", "panels": [{"title": "one", "orders": (1, 2), "curves": grouped}]})
+    assert len({line.get_markeredgecolor() for line in fig.axes[0].lines if "un" in (line.get_gid() or "")}) == 1

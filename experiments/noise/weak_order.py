@@ -147,10 +147,12 @@ def tables(record: dict[str, Any]) -> None:
 
 def panels(record: dict[str, Any]) -> dict[str, Any]:
     """What the picture shows: the second moment, the third one of large noise, and the tanh field."""
-    small = [{"name": f"{r['name']}, order {r['order']}", "line": "-" if r["order"] == 2 else ":", **r["moments"][1]}
+    small = [{"name": f"{r['name']}, order {r['order']}", "group": r["name"], "line": "-" if r["order"] == 2 else ":",
+              **r["moments"][1]}
              for r in record["exact"] if r["part"] == "exact"]  # fmt: skip
     large = [{"name": r["name"], **r["moments"][2]} for r in record["exact"] if r["part"] == "root"]
-    field = [{**r, "name": f"{r['name']}, order {r['order']}", "line": "-" if r["order"] == 2 else ":"}
+    field = [{**r, "name": f"{r['name']}, order {r['order']}", "group": r["name"],
+              "line": "-" if r["order"] == 2 else ":"}
              for r in record["sampled"] if r["activation"] == "tanh" and r["solver"] == "own"]  # fmt: skip
     return {"name": "Noisy networks against their SDEs: the error of means", "panels": [
         {"title": "h b: second moment, linear field, exact", "orders": (1, 2), "curves": small},

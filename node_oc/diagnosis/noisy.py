@@ -42,6 +42,8 @@ class Noisy:
         noisy_metric: of a single noisy pass, its mean over the passes.
         passes_metric: of the mean prediction of all passes.
         entry, noisy_entry, passes_entry: the layer from which on each stays within the budget; None in regression.
+        entry_moves: whether a single pass enters elsewhere and the samples settle it: that a layer between does not
+            belong to the later entry is outside a 95 % interval, paired over the samples; None in regression.
         difference: metric of the mean prediction of all passes less that in the mean, at the end.
         difference_half: half a 95 % interval of it, paired over the samples.
         objective: J in the mean, the price left out.
@@ -66,6 +68,7 @@ class Noisy:
     entry: int | None
     noisy_entry: int | None
     passes_entry: int | None
+    entry_moves: bool | None
     difference: float
     difference_half: float
     objective: float
@@ -104,6 +107,7 @@ class Noisy:
             moved = self.noisy_entry != self.entry
             told += (f"; a noisy pass enters at layer {self.noisy_entry}, not {self.entry}" if moved
                      else f"; the entry stays at layer {self.entry}")  # fmt: skip
+            told += f", which {self.samples:,} samples do not settle" if moved and not self.entry_moves else ""
         return f"{self.noise}: {told}."
 
 
@@ -140,14 +144,14 @@ def noisy(
         quiet = list(_pass(network, x, y, problem, None, 0, False))
         readouts, objective = torch.cat([r for r, _ in quiet], 1), _mean(quiet, len(x))
         mean = square = torch.zeros(())
-        metrics: list[Tensor] = []
+        hits = torch.zeros(())
         costs: list[float] = []
         entropy = nll = 0.0
         for i, drawn in enumerate(seeds):
             found = list(_pass(network, x, y, problem, noise, drawn, bool(i % 2)))
             out = torch.cat([r for r, _ in found], 1)
             costs.append(_mean(found, len(x)))
-            metrics.append(_right(out, y, classify).mean(1))
+            hits = hits + _right(out, y, classify)
             value = out.double().softmax(-1) if classify else out.double()
             change = value - mean
             mean = mean + change / (i + 1)
@@ -158,7 +162,8 @@ def noisy(
     still = readouts.double().softmax(-1) if classify else readouts.double()
     curves = [_right(out, y, classify) for out in (readouts, mean)]
     metric, by_passes = (tuple(curve.mean(1).tolist()) for curve in curves)
-    one = tuple(torch.stack(metrics).mean(0).tolist())
+    hits = hits / passes
+    one = tuple(hits.mean(1).tolist())
     apart = (curves[1] - curves[0])[-1]
     pairs = torch.tensor(costs, dtype=torch.float64).reshape(-1, 2).mean(1) - objective
     with warnings.catch_warnings(record=True) as seen:
@@ -168,6 +173,9 @@ def noisy(
     entry, noisy_entry, passes_entry = (
         entry_by_accuracy(curve, budget) if classify else None for curve in (metric, one, by_passes)
     )
+    later = hits if (noisy_entry or 0) > (entry or 0) else curves[0]
+    early, late = sorted((entry or 0, noisy_entry or 0))
+    moves = surely_later(later, early, late, budget)
     labels = part.y.cpu().numpy()
     told = [calibration(p[-1].cpu().numpy(), labels) if classify else None for p in (still, mean)]
     kinks = [isinstance(each.message, NotSmoothWarning) for each in seen]
@@ -175,6 +183,7 @@ def noisy(
         warnings.warn(each.message, stacklevel=2)
     return Noisy(
         name or noise.name, task, len(x), passes, metric, one, by_passes, entry, noisy_entry, passes_entry,
+        entry_moves=moves if classify else None,
         difference=float(apart.mean()), difference_half=_half(apart),
         objective=objective, excess=float(pairs.mean()), excess_half=_half(pairs),
         regulariser=regulariser.total, regulariser_half=1.96 * regulariser.error, kinks=any(kinks),
@@ -182,6 +191,18 @@ def noisy(
         mutual_information=max(0.0, float(entropy_of(mean[-1]).mean()) - entropy) if classify else None,
         deviation=None if classify else float((square / (passes - 1)).sqrt().mean()),
     )  # fmt: skip
+
+
+def surely_later(right: Tensor, early: int, late: int, budget: float) -> bool:
+    """Whether a layer from ``early`` to before ``late`` loses more than the budget against the last one, surely.
+
+    Args:
+        right: how right each sample is after each layer, (N+1, n).
+        early: a layer.
+        late: another one, not before it; False where it is the same.
+        budget: what may be lost. The lower end of the loss's 95 % interval, paired over the samples, is compared.
+    """
+    return any(float(lost.mean()) - _half(lost) > budget for lost in right[-1] - right[early:late])
 
 
 def _pass(

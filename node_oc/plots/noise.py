@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from node_oc.plots.reliability import reliability_panel
-from node_oc.plots.style import CLASSES, FAINT, INK, MUTED, Record, figure, layers, styled, text, values
+from node_oc.plots.style import CLASSES, FAINT, INK, MUTED, Record, figure, layers, plain_log, styled, text, values
 
-MEASURED, THEORY = INK, CLASSES[1]
+MEASURED, THEORY = INK, CLASSES[6]  # a colour that no noise has
 
 
 @styled
@@ -48,12 +48,12 @@ def _curves(ax: Axes, network: dict[str, Any], record: Record) -> None:
     def shown(curve: list[float]) -> np.ndarray:
         return np.maximum(100 * (1 - values(curve)), 100 * floor) if classify else values(curve)
 
-    ax.set_yscale("log")
     for one in network["noises"]:
         colour = _colour(rows, one["noise"])
         ax.plot(shown(one["passes_metric"]), color=colour, lw=1.6, gid=f"passes {one['noise']}")
         ax.plot(shown(one["noisy_metric"]), color=colour, lw=1.3, ls=(0, (1.5, 1.5)), gid=f"noisy {one['noise']}")
     ax.plot(shown(network["noises"][0]["metric"]), color=INK, lw=3.6, alpha=0.5, zorder=1.5, gid="mean")
+    plain_log(ax)
     layers(ax, network["layers"], "layer k")
     ax.grid(axis="y", color=FAINT, lw=0.6)
     ax.set_title(f"{network['name']}, {network['layers']} layer{'s' * (network['layers'] != 1)}")
@@ -73,7 +73,7 @@ def _objective(ax: Axes, network: dict[str, Any]) -> None:
     ax.axvline(0, color=MUTED, lw=0.9)
     ax.set_yticks(range(len(names)), [text(name, 30) for name in names], color=INK)
     ax.set_ylim(len(names) - 0.5, -0.5)
-    ax.set_xlabel(f"added to J = {network['noises'][0]['objective']:.4g}")
+    ax.set_xlabel(f"added to J, which is {network['noises'][0]['objective']:.4g} without noise")
     ax.grid(axis="x", color=FAINT, lw=0.6)
     ax.set_title("what noise adds to J")
 

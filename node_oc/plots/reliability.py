@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from node_oc.plots.style import CLASSES, FAINT, MUTED, WHITE, Record, called, figure, styled, text, values
+from node_oc.plots.style import CLASSES, FAINT, MUTED, WHITE, Record, called, figure, plain_log, styled, text, values
 
 MEAN, PASSES = CLASSES[0], CLASSES[1]
 
@@ -62,7 +62,7 @@ def reliability_panel(upper: Axes, lower: Axes, entries: Sequence[dict[str, Any]
     least = min([lowest, *(b["low"] for entry in entries for b in entry["bins"])])
     upper.set_xlim(max(0.0, lowest - 0.05), 1.02)
     upper.set_ylim(max(0.0, least - 0.05), 1.03)
-    lower.set_yscale("log")
+    plain_log(lower)
     lower.set_xlabel("confidence, the largest probability")
     for ax in (upper, lower):
         ax.grid(axis="y", color=FAINT, lw=0.6)

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
@@ -124,6 +124,16 @@ def log_axis(ax: Axes, series: Sequence[Array], zero: str = "exactly 0") -> list
         ax.annotate(said, (1, floor), xycoords=("axes fraction", "data"), xytext=(0, -5), va="top",
                     textcoords="offset points", ha="right", color=MUTED, fontsize=8.5, bbox=WHITE)  # fmt: skip
     return [np.where(one <= 0, floor, one) for one in series]
+
+
+def plain_log(ax: Axes) -> None:
+    """Makes the vertical axis logarithmic, with few ticks in plain numbers, 20 and not 2 × 10¹."""
+    ax.set_yscale("log")
+    bottom, top = ax.get_ylim()
+    subs = (1, 1.5, 2, 3, 5, 7) if top / bottom < 8 else (1, 2, 5) if top / bottom < 50 else (1,)
+    ax.yaxis.set_major_locator(LogLocator(subs=subs, numticks=8))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,g}"))
+    ax.yaxis.set_minor_locator(NullLocator())
 
 
 _WAYS = tuple(

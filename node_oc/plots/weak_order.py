@@ -18,19 +18,21 @@ def weak_order(record: Record) -> Figure:
     """Log-log, one panel a group of measurements; errors within their noise are hollow.
 
     Needs ``record["panels"]``: each with a ``title``, ``orders`` whose slopes are drawn in grey, and ``curves``: a
-    ``name`` and the fields of a :class:`node_oc.diagnosis.weak_order.WeakOrder`. An error bar is the noise times 2.58,
-    and the bias.
+    ``name`` and the fields of a :class:`node_oc.diagnosis.weak_order.WeakOrder`. Curves of one ``group`` have one
+    colour. An error bar is the noise times 2.58, and the bias.
     """
     panels = record["panels"]
     fig = figure(4.6 * len(panels) + 0.4, 5.4, text(record["name"], 90))
     for ax, panel in zip(fig.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         whole: list[float] = []
+        groups = list(dict.fromkeys(curve.get("group", curve["name"]) for curve in panel["curves"]))
         for i, curve in enumerate(panel["curves"]):
             h, errors = values(curve["h"]), values(curve["errors"])
             size = 2.58 * values(curve["noise"]) + values(curve["bias"])
             seen = np.array(curve["resolved"], dtype=bool)
             slope = "not resolved" if curve["slope"] is None else f"slope {curve['slope']:.2f}"
-            colour, mark = class_colour(i), MARKS[i % len(MARKS)]
+            of = groups.index(curve.get("group", curve["name"]))
+            colour, mark = class_colour(of), MARKS[of % len(MARKS)]
             ax.errorbar(h, errors, np.minimum(size, 0.9 * errors), color=colour, marker=mark, ms=4.5, lw=1.2,
                         ls=curve.get("line", "-"), capsize=2, label=f"{text(curve['name'], 40)}: {slope}",
                         gid=f"curve {i}")  # fmt: skip

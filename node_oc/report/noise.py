@@ -33,9 +33,11 @@ def noise_verdict(record: Record) -> str:
             "without.")  # fmt: skip
     if classify:
         moved = [f"{one['noise']} on the {n['name']} network, {one['entry']} to {one['noisy_entry']}"
-                 for n, one in told if one["noisy_entry"] != one["entry"]]  # fmt: skip
+                 for n, one in told if one["entry_moves"]]  # fmt: skip
+        stays = all(one["noisy_entry"] == one["entry"] for _, one in told)
         text += (f" A noisy pass moves the entry: {'; '.join(moved)}." if moved else
-                 " No noise moves the layer of entry.")  # fmt: skip
+                 " No noise moves the layer of entry." if stays else
+                 f" Whether noise moves the layer of entry, {record['samples']:,} samples do not settle.")  # fmt: skip
     return text
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
+
 import pytest
 import torch
 from systems import decay, randn, stir_
 
 import node_oc as oc
-from node_oc.diagnosis.noisy import Noisy, noisy
+from node_oc.diagnosis.noisy import Noisy, noisy, surely_later
 from node_oc.errors import ConfigError
 from node_oc.problem import SquaredError
+from node_oc.report import noise_verdict
 
 
 def test_one_linear_step_in_closed_form() -> None:
@@ -71,6 +74,27 @@ def test_kinks_are_told_and_warn_no_further(recwarn: pytest.WarningsRecorder) ->
     assert found.kinks
     assert "(kinks not seen)" in found.sentence
     assert not [each for each in recwarn if issubclass(each.category, oc.NotSmoothWarning)]
+
+
+def test_an_entry_moves_where_the_samples_settle_it() -> None:
+    once = torch.tensor(
+        [[0.0, 0, 1, 1], [1, 1, 0, 1], [1, 1, 1, 1]], dtype=torch.float64
+    )  # a quarter is lost in layer 1
+    many = once.repeat(1, 100)
+    assert not surely_later(once, 1, 2, 0.005)
+    assert surely_later(many, 1, 2, 0.005)
+    assert not surely_later(many, 1, 2, 0.25)
+    assert not surely_later(many, 2, 2, 0.005)
+    found = replace(classified(oc.branch_dropout(1.0), 4)[2], entry=4, noisy_entry=2)
+    assert not found.entry_moves
+    assert "enters at layer 2, not 4, which 80 samples do not settle" in found.sentence
+    sure = replace(found, entry_moves=True)
+    assert sure.sentence.endswith("enters at layer 2, not 4.")
+    for moves, words in ((found, "80 samples do not settle."), (sure, "A noisy pass moves the entry: branch_dropout"),
+                         (replace(found, noisy_entry=4), "No noise moves the layer of entry.")):  # fmt: skip
+        network = {"name": "full", "noises": [asdict(moves)]}
+        record = {"networks": [network], "task": "classification", "passes": 4, "samples": 80}
+        assert words in noise_verdict(record)
 
 
 @pytest.mark.parametrize("passes", [2, 5])
