@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.stats import t as student
 from torch import Tensor
 
 from node_oc.data.split import Part, Task, onto
@@ -186,7 +187,7 @@ def noisy(
         entry_moves=moves if classify else None,
         difference=float(apart.mean()), difference_half=_half(apart),
         objective=objective, excess=float(pairs.mean()), excess_half=_half(pairs),
-        regulariser=regulariser.total, regulariser_half=1.96 * regulariser.error, kinks=any(kinks),
+        regulariser=regulariser.total, regulariser_half=_quantile(probes) * regulariser.error, kinks=any(kinks),
         mean_calibration=told[0], passes_calibration=told[1], noisy_nll=nll if classify else None,
         mutual_information=max(0.0, float(entropy_of(mean[-1]).mean()) - entropy) if classify else None,
         deviation=None if classify else float((square / (passes - 1)).sqrt().mean()),
@@ -227,4 +228,9 @@ def _right(readouts: Tensor, y: Tensor, classify: bool) -> Tensor:
 
 
 def _half(values: Tensor) -> float:
-    return 1.96 * float(np.std(values.cpu().numpy(), ddof=1)) / math.sqrt(len(values))
+    return _quantile(len(values)) * float(np.std(values.cpu().numpy(), ddof=1)) / math.sqrt(len(values))
+
+
+def _quantile(n: int) -> float:
+    """Standard errors in half a 95 % interval of a mean of n numbers: Student's, because pairs of passes may be few."""
+    return float(student.ppf(0.975, n - 1))

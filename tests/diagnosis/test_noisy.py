@@ -97,6 +97,18 @@ def test_an_entry_moves_where_the_samples_settle_it() -> None:
         assert words in noise_verdict(record)
 
 
+def test_intervals_of_two_pairs_of_passes_hold_what_they_promise() -> None:
+    """By Student's quantile; by that of a normal law, 1.96, seven in ten would."""
+    net, x = oc.Network(decay(1, 3), oc.DepthGrid((0.25,))), randn(100, 3)
+    problem = oc.Problem(SquaredError(), SquaredError(), stage_weight=0.0)
+    part = oc.Part(x, torch.zeros_like(x))
+    found = [
+        noisy(net, oc.gaussian(0.4), problem, part, "regression", passes=4, seed=seed, probes=2) for seed in range(30)
+    ]
+    exact = found[0].objective * (0.25 * 0.4 / 0.75) ** 2
+    assert sum(abs(one.excess - exact) <= one.excess_half for one in found) >= 26
+
+
 @pytest.mark.parametrize("passes", [2, 5])
 def test_pairs_of_passes_are_wanted(passes: int) -> None:
     with pytest.raises(ConfigError, match="even number"):
