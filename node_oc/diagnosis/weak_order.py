@@ -65,6 +65,7 @@ class WeakOrder:
         return asdict(self)
 
 
+@torch.enable_grad()
 def weak_order(
     network: Network | System, noise: Noise, functional: int | Functional, x: Tensor, *, order: Literal[1, 2] = 1,
     halvings: Sequence[int] = (1, 2, 3, 4, 5), against: Noise | None = None, samples: int = 4000,

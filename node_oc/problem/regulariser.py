@@ -166,7 +166,7 @@ def explicit_regulariser(
     network = Network(network) if isinstance(network, System) else network
     noise = noise.on(network.system)
     warn_kinks(network.system)
-    with evaluating(network), torch.enable_grad():
+    with evaluating(network), torch.inference_mode(False), torch.enable_grad():
         if probes is None:
             objective, layers = _exact(network, noise, problem, x, y)
             return Regulariser(noise.name, objective, tuple(layers.tolist()), (0.0,) * network.depth, 0.0, 0)

@@ -220,6 +220,10 @@ def test_the_law_of_the_state_has_mass_one() -> None:
     network = dense(1)
     found = solved(oc.limit_sde(network, oc.stochastic_depth(0.7)), lambda x: network.system.head(x)[:, 0], points=49)
     assert float(found.gradient([0.3])["network.system.reading.bias"]) == pytest.approx(1, abs=1e-12)
+    for off in (torch.no_grad, torch.inference_mode):
+        with off():
+            same = found.gradient([0.3])["network.system.reading.bias"]
+        assert float(same) == pytest.approx(1, abs=1e-12)
 
 
 # -- Monte Carlo, where nothing is known in closed form ------------------------------------------------------

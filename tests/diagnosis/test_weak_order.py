@@ -281,3 +281,9 @@ def test_the_record_is_json() -> None:
 def test_functionals_that_cannot_be(functional: Callable[[Tensor], Tensor] | int, x: Tensor, why: str) -> None:
     with pytest.raises(NodeOCError, match=why):
         oc.weak_order(linear(A), DRIVERS["stochastic depth"], functional, x)
+
+
+def test_means_are_sampled_where_nothing_is_recorded_too() -> None:
+    with torch.no_grad():
+        found = oc.weak_order(dense(), DRIVERS["stochastic depth"], lambda x: x.sum(1), START, halvings=(0,), samples=4)
+    assert found.method == "monte carlo"

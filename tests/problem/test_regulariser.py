@@ -253,3 +253,11 @@ def test_without_layers_it_is_nothing() -> None:
         )
         assert (found.layers, found.total) == ((), 0.0)
         assert found.objective > 0
+
+
+def test_it_is_the_same_where_nothing_is_recorded() -> None:
+    expected = explicit_regulariser(net := network(), branch_dropout(0.8), Problem.classification(3), X, Y, probes=None)
+    for off in (torch.no_grad, torch.inference_mode):
+        with off():
+            found = explicit_regulariser(net, branch_dropout(0.8), Problem.classification(3), X, Y, probes=None)
+        assert found == expected

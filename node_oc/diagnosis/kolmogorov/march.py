@@ -71,6 +71,8 @@ class March:
             values.append(self.layer(k).back(values[-1])[-1] if k in self.sde.network.awake else values[-1])
         return np.stack(values[::-1]).reshape(-1, *self.grid.shape)
 
+    @torch.inference_mode(False)
+    @torch.enable_grad()
     def gradient(self, values: Array, weights: Array) -> dict[str, Tensor]:
         """d/du of ``weights . v(t_0)`` in every parameter of the SDE by name: the exact one of the discrete solution.
 
