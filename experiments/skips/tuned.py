@@ -26,7 +26,7 @@ from node_oc.problem.ocp import Problem
 SHARE = 0.25
 LEFT = (9, 6)
 # gamma, price, and which part of the updates comes before the cut
-OURS = ((0.3, 0.5, 2), (0.3, 0.5, 4), (0.3, 0.5, 1), (0.3, 0.0, 2), (0.1, 0.2, 2))
+OURS = ((0.3, 0.5, 2), (0.3, 0.5, 1), (0.3, 0.0, 2), (0.3, 0.5, 4), (0.1, 0.2, 2))
 
 
 def run(here: Bench, whole: int, only: list[str] | None) -> Iterator[dict[str, Any]]:
