@@ -1,4 +1,4 @@
-"""CIFAR-10, ResNet-v2: a network trained with stage costs and cut to two ninths of its blocks (arXiv 2506.21453).
+"""CIFAR-10, ResNet-v2: a network trained with stage costs and cut to 12 of its 54 blocks (arXiv 2506.21453).
 
     python -m experiments.skips.cifar --data DIRECTORY --accelerator gpu --epochs 160
     python -m experiments.skips.cifar --data DIRECTORY --reduced
@@ -8,7 +8,7 @@ largest groups put to sleep after 70 % of the updates, the rest for the terminal
 epochs. Beside it the same network trained plainly, cut by block influence and by the tails of its stages with the
 same healing, and a plain network of 4 blocks a stage. Training images are moved by up to 4 pixels and mirrored,
 inside the model. The last 5,000 training images validate. Trainings are resumable: give the same command again.
-DIRECTORY holds CIFAR-10 as experiments.growth.cifar reads it. ``--reduced`` is what fits on one CPU thread: 27 blocks
+DIRECTORY holds CIFAR-10 as experiments.growth.cifar reads it. ``--reduced`` is what fits on one CPU thread: 18 blocks
 of 8, 16 and 32 channels cut to 6, 5,000 images. Adds its rows to cifar.json beside this file.
 """
 
@@ -38,7 +38,7 @@ from node_oc.training.heal import HEALING
 IMAGE = (3, 32, 32)
 SETTINGS = ("blocks", "left", "channels", "train", "epochs", "batch", "seed")
 FULL = {"blocks": 18, "left": 4, "channels": [16, 32, 64], "train": 45_000, "epochs": 160, "batch": 128}
-REDUCED = {"blocks": 9, "left": 2, "channels": [8, 16, 32], "train": 5_000, "epochs": 6, "batch": 32}
+REDUCED = {"blocks": 6, "left": 2, "channels": [8, 16, 32], "train": 5_000, "epochs": 4, "batch": 32}
 
 
 def load(folder: Path, train: int) -> Split:
@@ -81,9 +81,9 @@ def run(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
         network, last, told = fresh(args.blocks), updates, {"told": None, "seconds": 0.0}
         if task.group_price:
             last = updates - round(SHRINKING * updates)
-            network, told = here.shrink(label, network, task, updates - last, left)
+            network, told = here.shrink(label, network, task, updates - last, left, ratios=False)
         network, meta = here.train(f"{label}-refit", network, problem.terminal_only(), last)
-        seen = profile(network, problem, split.test, "classification")
+        seen = profile(network, problem, split.val, "classification")
         yield row(way, validation=here.validate(network), test=here.test(network), awake=list(network.awake),
                   shrunk=told["told"], seconds=told["seconds"] + meta["seconds"],
                   accuracy=[100 * a for a in seen.metric], loss=list(seen.terminal))  # fmt: skip

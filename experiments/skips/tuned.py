@@ -42,21 +42,22 @@ def run(here: Bench, whole: int, only: list[str] | None) -> Iterator[dict[str, A
         print(way, blocks, steps, f"{made['raw']:.2f} {made['test']:.2f}", flush=True)
         return made
 
-    for rule in (TAILS, INFLUENCE, LAST):
-        for blocks in LEFT if not only or rule in only else ():
+    for blocks in LEFT:
+        for rule in (TAILS, INFLUENCE, LAST):
+            if only and rule not in only:
+                continue
             steps = here.order(rule, plain, blocks)
             label = f"tuned-{rule}-{blocks}".replace(" ", "")
             yield row(rule, blocks, steps, crop(plain, steps=steps),
                       here.healed(label, plain, steps, problem, updates))  # fmt: skip
-    for gamma, price, parts in OURS:
-        staged = Problem.classification(10, stage_weight=gamma)
-        way, before = f"gamma {gamma:g}, price {price:g}, 1/{parts} before", updates // parts
-        if only and way not in only:
-            continue
-        label, rule = f"tuned-gamma{gamma:g}-price{price:g}-{before}", NORM if price else TAILS
-        tuned, _ = here.train(label, copy.deepcopy(plain), staged.priced(price), before)
-        tuned.system.release_()
-        for blocks in LEFT:
+        for gamma, price, parts in OURS:
+            way, before = f"gamma {gamma:g}, price {price:g}, 1/{parts} before", updates // parts
+            if only and way not in only:
+                continue
+            label, rule = f"tuned-gamma{gamma:g}-price{price:g}-{before}", NORM if price else TAILS
+            staged = Problem.classification(10, stage_weight=gamma).priced(price)
+            tuned, _ = here.train(label, copy.deepcopy(plain), staged, before)
+            tuned.system.release_()
             steps = here.order(rule, tuned, blocks)
             cut = last = crop(tuned, steps=steps)
             if before < updates:
