@@ -70,7 +70,7 @@ def tell(rows: list[dict[str, Any]]) -> str:
     lines = ["| way | blocks | left | cut, as it is | with all its updates | validation |", "|---" * 6 + "|"]
     for r in sorted(rows, key=lambda r: (-r["blocks"], -r["test"])):
         left = " ".join(map(str, r["steps"]))
-        told = " | ".join(f"{r[name]:.2f}" for name in ("raw", "test", "validation"))
+        told = " | ".join(f"{r[name]:.2f}" if name in r else "not taken" for name in ("raw", "test", "validation"))
         lines.append(f"| {r['way']} | {r['blocks']} | {left} | {told} |")
     return "\n".join(lines)
 
