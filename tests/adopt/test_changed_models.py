@@ -66,6 +66,10 @@ def _one_mode(model: nn.Module) -> None:
     model.blocks[0].norm.train(not model.training)
 
 
+def _rate(model: nn.Module) -> None:
+    model.drop.p = 0.5
+
+
 CHANGES = [
     (_hook, r"module 'blocks\.0\.inner' of an adopted model: got a hook .* adopt the model again"),
     (_pre_hook, r"module 'blocks\.1' of an adopted model: got a hook"),
@@ -75,6 +79,7 @@ CHANGES = [
     (_parametrised, r"module 'blocks\.0\.inner' of an adopted model: got other modules in it"),
     (_overridden, r"module 'blocks\.0\.inner' of an adopted model: got another forward"),
     (_one_mode, r"module 'blocks\.0\.norm' of an adopted model: got training=True, the model False"),
+    (_rate, r"module 'drop' of an adopted model: got \{'p': 0\.5\} in it, when it was adopted \{'p': 0\.0\}"),
 ]
 
 

@@ -308,6 +308,182 @@ def test_a_join_that_is_no_addition_is_named() -> None:
         oc.adopt(Stacked(), X)
 
 
+class OwnLinear(nn.Linear):
+    """A linear map whose bias is an addition."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.weight.T + self.bias
+
+
+class OwnBias(TwoBranches):
+    def __init__(self) -> None:
+        super().__init__()
+        for f in self.f:
+            f[2] = OwnLinear(6, 4)
+
+    def combine(self, k: int, x: Tensor, y: Tensor) -> Tensor:
+        return x + y if k < 2 else x + self.also(k, x) + y
+
+
+def test_a_bias_that_is_added_in_a_branch_belongs_to_it() -> None:
+    model = OwnBias().eval()
+    system = oc.adopt(model, X)
+    assert [b.skip for b in system.branches] == ["identity"] * 3
+    assert set(system.branches[0].group) == {"f.0.2.weight", "f.0.2.bias"}
+    expect_readouts(model, system)
+    assert not any(name.startswith("f.1.") for name in oc.crop(system, steps=[0, 2]).state_dict())
+
+
+class Turned(Form):
+    """The state is subtracted, with its mean taken off; the second time by the function that swaps its arguments."""
+
+    def combine(self, k: int, x: Tensor, y: Tensor) -> Tensor:
+        return (lambda: y - x, lambda: torch.rsub(y, x, alpha=0.5), lambda: y + (x - x.mean(-1, keepdim=True)))[k]()
+
+
+def test_a_state_that_is_subtracted_is_a_linear_skip() -> None:
+    model = Turned().eval()
+    system = oc.adopt(model, X)
+    assert [b.skip for b in system.branches] == ["projection", "identity", "projection"]
+    assert torch.equal(oc.Network(system)(X), model(X))
+    assert torch.equal(system.skip(0, X), -X)
+    torch.testing.assert_close(system.branch(1, X), -0.5 * model.f[1](X))
+    torch.testing.assert_close(system.skip(2, X), X - X.mean(-1, keepdim=True))
+
+
+class SquareOfAMap(Form):
+    """A product of two linear maps of the state is none."""
+
+    def combine(self, k: int, x: Tensor, y: Tensor) -> Tensor:
+        inner = self.f[k][0](x)[:, :4]
+        return inner * inner + self.f[k][0](x)[:, 2:]
+
+
+def test_a_square_is_no_linear_skip() -> None:
+    model = SquareOfAMap().eval()
+    system = oc.adopt(model, X)
+    torch.testing.assert_close(system.skip(0, X), model.f[0][0](X)[:, 2:])
+
+
+class WrittenInto(Form):
+    """Parts of a branch, of a skip and of the output are written over before they are read."""
+
+    def combine(self, k: int, x: Tensor, y: Tensor) -> Tensor:
+        if k < 2:
+            y[:, 0] = k
+            return x + y
+        x = x.clone()
+        x[:, 1] = 0
+        return x + y
+
+    def end(self, x: Tensor) -> Tensor:
+        logits = self.head(x)
+        logits[:, 2] = -1.0
+        return logits
+
+
+def test_what_is_written_into_a_branch_before_it_is_added_is_part_of_it() -> None:
+    model = WrittenInto().eval()
+    system = oc.adopt(model, X)
+    assert torch.equal(oc.Network(system)(X), model(X))
+    assert torch.equal(system.branch(1, X)[:, 0], torch.ones(5))
+    assert torch.equal(system.skip(2, X)[:, 1], torch.zeros(5))
+    readouts = oc.rollout(system, X).readouts
+    assert torch.equal(readouts[..., 2], torch.full((4, 5), -1.0))
+    torch.testing.assert_close(readouts[-1], model(X))
+
+
+# -- samples of a batch that see each other ----------------------------------------------------------------------------
+
+
+class MixingHead(Form):
+    def end(self, x: Tensor) -> Tensor:
+        return self.head(x * x.mean(0))
+
+
+class MixingSkip(Form):
+    def trunk(self, x: Tensor) -> Tensor:
+        return x / (1 + x.std(0)) if self.training else x
+
+
+class Similarities(Form):
+    def end(self, x: Tensor) -> Tensor:
+        return x @ x.T
+
+
+class BatchSecond(Form):
+    """States (L, B, D), turned at the beginning and the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(self.embedding(x).transpose(0, 1)).transpose(0, 1)
+
+
+@pytest.mark.parametrize(("kind", "x", "said"), [
+    (MixingHead, X, r"the head, in evaluation mode: got a map that mixes the samples"),
+    (MixingSkip, X, r"the skip of branch 'f\.1', in training mode: got .* Compute what is common to a batch"),
+    (Similarities, X, r"the head, in evaluation mode"),
+    (BatchSecond, torch.arange(12).view(3, 4) % 4, r"elsewhere than in dimension 0.* states with the batch first"),
+])  # fmt: skip
+def test_a_skip_or_head_that_mixes_samples_is_refused(kind: type[Form], x: Tensor, said: str) -> None:
+    with pytest.raises(oc.AdoptError, match=said):
+        oc.adopt(kind(), x)
+
+
+class MixingBranch(Form):
+    """A branch may: it is computed for one depth at a time."""
+
+    def combine(self, k: int, x: Tensor, y: Tensor) -> Tensor:
+        return x + y * x.mean(0)
+
+
+def test_a_branch_that_mixes_samples_is_read_right() -> None:
+    model = MixingBranch().eval()
+    expect_readouts(model, oc.adopt(model, X))
+
+
+class Fixed(Form):
+    """Precision chosen by the model itself."""
+
+    def combine(self, k: int, x: Tensor, y: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return x + self.f[k](x)
+
+
+def test_autocast_inside_of_a_model_is_refused() -> None:
+    with pytest.raises(oc.AdoptError, match=r"got torch\.autocast\('cpu', torch\.bfloat16\) in it.* Take it out"):
+        oc.adopt(Fixed(), X)
+
+
+class OneNorm(Form):
+    """One batch norm in every branch, and an average that the model keeps by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(4)
+        self.register_buffer("average", torch.zeros(4))
+        self.register_buffer("calls", torch.zeros(()))
+
+    def combine(self, k: int, x: Tensor, y: Tensor) -> Tensor:
+        if self.training:
+            self.calls += 1
+            with torch.no_grad():
+                self.average.mul_(0.9).add_(x.mean(0), alpha=0.1)
+        return x + self.f[k](self.norm(x) - self.average)
+
+
+def test_buffers_of_several_branches_are_written_as_often_as_in_the_model() -> None:
+    model = OneNorm().train()
+    system, alone = oc.adopt(model, X), copy.deepcopy(model)
+    assert torch.equal(oc.Network(system)(X), alone(X))
+    assert alone.calls == 3
+    for (name, one), two in zip(alone.state_dict().items(), model.state_dict().values(), strict=True):
+        torch.testing.assert_close(one, two, msg=name)
+
+
 class Mixing(nn.Module):
     """A branch without parameters, as a Fourier transform is."""
 

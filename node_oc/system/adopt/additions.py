@@ -17,7 +17,9 @@ ADDITIONS = ("aten::add", "aten::add_")
 LINEAR = frozenset({"conv1d", "conv2d", "conv3d", "convolution", "linear", "addmm", "matmul", "mm", "batch_norm",
                     "avg_pool2d", "adaptive_avg_pool2d", "max_pool2d", "view", "reshape", "permute", "transpose",
                     "contiguous", "slice", "select", "pad", "constant_pad_nd", "flatten", "unflatten", "dropout",
-                    "constant", "cat", "unsqueeze", "squeeze", "expand", "t", "to", "clone"})  # fmt: skip
+                    "constant", "cat", "unsqueeze", "squeeze", "expand", "t", "to", "clone", "add", "neg",
+                    "mean", "sum", "mul", "div"})  # fmt: skip
+PRODUCTS = frozenset({"mul", "matmul", "mm"})  # linear in one of their factors
 
 
 def find_additions(flow: Flow, branches: Collection[str] = ()) -> list[Addition]:
@@ -98,8 +100,8 @@ def is_learnt(flow: Flow, node: fx.Node) -> bool:
 
 def is_linear(flow: Flow, node: fx.Node) -> bool:
     """Whether an operation is linear in the state, up to a constant."""
-    scaled = op_name(node) in ("mul", "div", "add") and sum(map(flow.is_live, node.all_input_nodes)) == 1
-    return scaled or op_name(node) in LINEAR
+    name, live = op_name(node), [flow.is_live(a) for a in node.args[:2]]
+    return name in LINEAR and not (name in PRODUCTS and all(live)) and not (name == "div" and live[1])
 
 
 def _met(flow: Flow) -> str:

@@ -16,6 +16,7 @@ from node_oc.system.adopt.changes import check_hooks
 from node_oc.system.adopt.inputs import arguments_of
 from node_oc.system.adopt.piece import Piece
 from node_oc.system.adopt.plan import Branch, Plan, make_plan
+from node_oc.system.adopt.samples import check_samples
 from node_oc.system.adopt.weights import Weights
 
 
@@ -55,13 +56,15 @@ def adopt(
     plan, constants = make_plan(model, args, kwargs, branches, output)
     leaves = pytree.tree_leaves((args, kwargs))
     weights, main = Weights.of(model, constants), leaves[plan.main]
-    plan = replace(plan, branches=tuple(tried(plan, weights, leaves)))
+    states: list[Tensor] = []
+    plan = replace(plan, branches=tuple(tried(plan, weights, leaves, states)))
+    check_samples(plan, weights, leaves, states)
     return AdoptedSystem(plan, weights, range(len(plan.branches)), whole=True,
                          example=(tuple(main.shape[1:]), main.dtype), source=source)  # fmt: skip
 
 
 @torch.no_grad()
-def tried(plan: Plan, weights: Weights, leaves: Sequence[Any]) -> Iterator[Branch]:
+def tried(plan: Plan, weights: Weights, leaves: Sequence[Any], states: list[Tensor]) -> Iterator[Branch]:
     """The branches of a plan, without a group where its zero is no zero branch.
 
     A factor 1 + w, a norm v/||v||: what the graph shows is a guess, so that each group is set to zero once, in
@@ -71,6 +74,7 @@ def tried(plan: Plan, weights: Weights, leaves: Sequence[Any]) -> Iterator[Branc
         plan: of the model.
         weights: of the model.
         leaves: its flattened example arguments.
+        states: those that it was tried at are put here, and one for the head.
     """
     mode, generator = plan.modes[False], torch.Generator().manual_seed(0)
 
@@ -78,12 +82,15 @@ def tried(plan: Plan, weights: Weights, leaves: Sequence[Any]) -> Iterator[Branc
         tensors = [torch.zeros_like(weights[n]) if n in zero else weights[n] for n in piece.tensors]
         return piece.function(*state, *tensors, *(leaves[i] for i in piece.inputs))
 
-    x = call(mode.lift)[0]
+    def drawn(x: Tensor) -> Tensor:
+        states.append(torch.randn(x.shape, generator=generator).to(x))
+        return states[-1]
+
+    x = drawn(call(mode.lift)[0])
     for branch, step in zip(plan.branches, mode.steps, strict=True):
-        x = torch.randn(x.shape, generator=generator).to(x)
         off = call(step.branch, x, zero=branch.group)[0] if branch.group else x
         yield branch if not branch.group or bool((off == 0).all()) else replace(branch, group=())
-        x = call(step.skip, x)[0]
+        x = drawn(call(step.skip, x)[0])
 
 
 def _check_model(model: nn.Module, branches: Collection[str]) -> None:

@@ -14,6 +14,7 @@ from node_oc.system.adopt.weights import Weights
 BACKWARD = ("_backward_hooks", "_backward_pre_hooks")
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", *BACKWARD)
 RECORDERS = frozenset({"transformers.utils.output_capturing"})  # their hooks, set by a call, change no value
+LIBRARIES = frozenset({"torch", "torchvision", "timm", "transformers"})  # no call of their modules changes a number
 FULL = 4  # bytes of the smallest type whose casts a trace need not keep
 
 
@@ -27,13 +28,13 @@ class Traced:
 
     def __init__(self, weights: Weights, types: Mapping[str, torch.dtype]) -> None:
         self.weights, self.types = weights, {name: kind for name, kind in types.items() if name in weights}
-        self.modules = [(name, m, tuple(m._modules.values()), _hooks(m), _forward(m, name))
+        self.modules = [(name, m, tuple(m._modules.values()), _hooks(m), _forward(m, name), _numbers(m))
                         for name, m in weights.root.named_modules()]  # fmt: skip
 
     def check(self) -> None:
         """Raise AdoptError where the model has been changed in a way that its trace does not follow."""
         training = self.weights.root.training
-        for name, module, children, hooks, forward in self.modules:
+        for name, module, children, hooks, forward, numbers in self.modules:
             got = ""
             if module.training is not training:
                 got = f"training={module.training}, the model {training}"
@@ -43,6 +44,8 @@ class Traced:
                 got = "a hook that was added or removed after adopting"
             elif _forward(module, name) != forward:
                 got = "another forward than when it was adopted"
+            elif (now := _numbers(module)) != numbers:
+                got = f"{dict(set(now) - set(numbers))} in it, when it was adopted {dict(set(numbers) - set(now))}"
             if got:
                 raise AdoptError(f"module {name!r} of an adopted model", got=got, expected="what was traced",
                                  do="Undo it, or change the model first and adopt the model again.")  # fmt: skip
@@ -83,3 +86,9 @@ def _hooks(module: nn.Module) -> tuple[Any, ...]:
 def _forward(module: nn.Module, name: str) -> Any:
     """A forward of the module's own; of the whole model others may have wrapped it, for mixed precision."""
     return vars(module).get("forward") if name else None
+
+
+def _numbers(module: nn.Module) -> tuple[tuple[str, float], ...]:
+    """The real numbers that a module of a library computes with, as the rate of a dropout: a trace has them in it."""
+    known = type(module).__module__.partition(".")[0] in LIBRARIES
+    return tuple((name, v) for name, v in vars(module).items() if type(v) is float) if known else ()

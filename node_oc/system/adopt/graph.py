@@ -146,6 +146,12 @@ def _flat(program: ExportedProgram) -> fx.Graph:
             if wrapper in WRAPPERS:
                 at = WRAPPERS[wrapper]
                 inner = getattr(owner, node.args[at].target)
+                if wrapper == "wrap_with_autocast" and node.args[2]:
+                    raise AdoptError(
+                        "the model's code", got=f"torch.autocast({node.args[0]!r}, {node.args[1]}) in it",
+                        expected="one precision, that of whoever calls it",
+                        do="Take it out, and call the system under torch.autocast: its casts do not go into a trace.",
+                    )  # fmt: skip
                 given = [fx.map_arg(a, values.__getitem__) for a in node.args[at + 1 :]]
                 places = [n for n in inner.graph.nodes if n.op == "placeholder"]
                 quiet = no_grad or (at == 1 and not node.args[0])

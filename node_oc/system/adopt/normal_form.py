@@ -11,6 +11,7 @@ from node_oc.system.adopt.operations import base, is_float, is_inplace, op_name
 def normalise(graph: fx.Graph) -> None:
     """Bring a traced graph into that form, in place; its values stay the same."""
     _functional(graph)
+    _apart(graph)
     _subtractions(graph)
     _without_factors(graph)
 
@@ -39,6 +40,19 @@ def _functional(graph: fx.Graph) -> None:
                 user.replace_input_with(old, node)
 
 
+def _apart(graph: fx.Graph) -> None:
+    """Let each of several writes into one buffer write into the buffer itself, and not into what the last one returned.
+
+    That is the same memory; but a part of the graph can have one of them without the others.
+    """
+    for node in graph.nodes:
+        if (is_inplace(node) or op_name(node) == "detach") and base(node).op == "placeholder":
+            written = node.args[0]
+            while is_inplace(written):
+                written = written.args[0]
+            node.args = (written, *node.args[1:])
+
+
 def _is_no_cast(node: fx.Node) -> bool:
     """Whether an operation hands on its argument as it is: a cast to the type that it has."""
     if not str(node.target).startswith("aten.to.") or not isinstance(node.args[0], fx.Node):
@@ -52,8 +66,10 @@ def _subtractions(graph: fx.Graph) -> None:
     for node in list(graph.nodes):
         if _is_plus_zero(node):
             node.replace_all_uses_with(node.args[0])
-        if op_name(node) != "sub" or not all(isinstance(a, fx.Node) and is_float(a) for a in node.args):
+        if op_name(node) not in ("sub", "rsub") or not all(isinstance(a, fx.Node) and is_float(a) for a in node.args):
             continue
+        if op_name(node) == "rsub":
+            node.args = node.args[::-1]
         if node.kwargs:
             node.target, node.kwargs = torch.ops.aten.add.Tensor, {"alpha": -node.kwargs["alpha"]}
             continue

@@ -63,8 +63,10 @@ class Cutter:
             if is_inplace(node):
                 self.writes.setdefault(base(node), []).append(node)
 
-    def needed(self, start: fx.Node | None, targets: Sequence[fx.Node]) -> list[fx.Node]:
+    def needed(self, start: fx.Node | None, targets: Sequence[fx.Node], until: fx.Node | None) -> list[fx.Node]:
         """Operations between a state and what is computed from it, in order, placeholders among them.
+
+        What is written into a value is needed where it is read later, or it is a target and written before ``until``.
 
         Raises:
             AdoptError: it reads another state than that one.
@@ -73,25 +75,40 @@ class Cutter:
         first = -1 if start is None else place[start]
         while todo:
             node = todo.pop()
-            if node is start or node in found:
-                continue
-            if self.flow.is_live(node) and place[node] < first:
-                raise AdoptError(
-                    f"module {path_of(targets[0]) or '(the model itself)'}", got=f"a value from module {path_of(node)}",
-                    expected="nothing but the state, its own parameters, and the inputs",
-                    do="A branch that reads an earlier state is no part of a residual system: it cannot be cut.",
-                )  # fmt: skip
-            found.add(node)
-            if not isinstance(node.meta.get("val"), SymInt):
-                todo += node.all_input_nodes
-                last = max((place[u] for u in node.users if u in found), default=place[node])
-                todo += [w for w in self.writes.get(base(node), ()) if node.op == "call_function" and place[w] < last]
+            if node is not start and node not in found:
+                if self.flow.is_live(node) and place[node] < first:
+                    raise AdoptError(
+                        f"module {path_of(targets[0]) or '(the model itself)'}",
+                        got=f"a value from module {path_of(node)}",
+                        expected="nothing but the state, its own parameters, and the inputs",
+                        do="A branch that reads an earlier state is no part of a residual system: it cannot be cut.",
+                    )  # fmt: skip
+                found.add(node)
+                if not isinstance(node.meta.get("val"), SymInt):
+                    todo += node.all_input_nodes
+            if not todo:
+                todo = self._written(start, targets, until, found)
         return sorted(found, key=place.__getitem__)
 
-    def counted(self, nodes: Sequence[fx.Node]) -> list[fx.Node]:
-        """The operations in which the batch norms among these count their batches: nothing reads what they write."""
-        paths = {path_of(n) for n in nodes if n.op == "call_function"}
-        return [w for root, ws in self.writes.items() if root in self.graph.tensors for w in ws if path_of(w) in paths]
+    def _written(
+        self, start: fx.Node | None, targets: Sequence[fx.Node], until: fx.Node | None, found: set[fx.Node]
+    ) -> list[fx.Node]:
+        """Writes into what these operations read, before they read it, that are not among them yet."""
+        place, read = self.flow.place, dict[fx.Node, int]()
+        reads = [(a, place[n]) for n in found for a in n.all_input_nodes]
+        for value, at in reads + [(t, place[until]) for t in targets if until is not None]:
+            root = base(value)
+            read[root] = max(at, read.get(root, -1))
+        began = {} if start is None else {base(start): place[start]}
+        writes = [(w, root) for root in read if root.op == "call_function" for w in self.writes.get(root, ())]
+        return [w for w, root in writes if w not in found and began.get(root, -1) < place[w] < read[root]]
+
+    def counted(self, nodes: Sequence[fx.Node], start: fx.Node | None, end: fx.Node) -> list[fx.Node]:
+        """The writes of the modules of these that count batches or keep averages: nothing reads what they write."""
+        place, paths = self.flow.place, {path_of(n) for n in nodes if n.op == "call_function"}
+        first = -1 if start is None else place[start]
+        return [w for root, ws in self.writes.items() if root in self.graph.tensors for w in ws
+                if path_of(w) in paths and first < place[w] < place[end]]  # fmt: skip
 
     def _measured(self, start: fx.Node, nodes: Sequence[fx.Node]) -> set[fx.Node]:
         """Inputs whose sizes are needed because the state does not show them, as of tokens in one long row."""
@@ -99,20 +116,22 @@ class Cutter:
         missing = wanted - symbols_of(start)
         return {n for n in self.graph.inputs if missing & symbols_of(n)}
 
-    def cut(self, start: fx.Node | None, targets: Sequence[fx.Node], tail: bool = False) -> Piece:
+    def cut(
+        self, start: fx.Node | None, targets: Sequence[fx.Node], until: fx.Node | None = None, *, tail: bool = False
+    ) -> Piece:
         """The function from the state at ``start``, or from the inputs alone, to the values at ``targets``.
 
         Args:
             start: where the state stands; None for the lift.
             targets: what is computed; ``start`` itself may be among it.
+            until: what reads the targets; what is written into them before is part of them.
             tail: see :class:`Piece`; only where there is a batch norm in training mode.
         """
-        nodes = self.needed(start, targets)
+        nodes = self.needed(start, targets, until)
         tail = tail and any(_is_training_norm(n) for n in nodes)
-        counters = self.counted(nodes)
+        counters = self.counted(nodes, start, until or targets[-1])
         if not tail:
-            more = {n for w in counters for n in (w, *w.all_input_nodes)}
-            nodes = sorted({*nodes, *more}, key=self.flow.place.__getitem__)
+            nodes = sorted({*nodes, *self.needed(start, counters, None)}, key=self.flow.place.__getitem__)
         graph, values = fx.Graph(), {}
         if start is not None:
             values[start] = graph.placeholder("x")

@@ -207,10 +207,12 @@ def _cut(flow: Flow, additions: Sequence[Addition]) -> Mode:
     cutter = Cutter(flow)
     steps, state = [], additions[0].fork
     for a in additions:
-        steps.append(Step(cutter.cut(state, (a.skip, a.branch)), cutter.cut(state, (a.skip,)),
-                          cutter.cut(state, (a.branch,)), cutter.cut(state, (a.skip,), tail=True)))  # fmt: skip
+        skip, branch = ((value,) for value in (a.skip, a.branch))
+        steps.append(Step(cutter.cut(state, skip + branch, a.node), cutter.cut(state, skip, a.node),
+                          cutter.cut(state, branch, a.node), cutter.cut(state, skip, a.node, tail=True)))  # fmt: skip
         state = a.node
-    head = cutter.cut(state, (flow.output,)), cutter.cut(state, (flow.output,), tail=True)
+    end, output = flow.graph.nodes[-1], (flow.output,)
+    head = cutter.cut(state, output, end), cutter.cut(state, output, end, tail=True)
     return Mode(cutter.cut(None, (additions[0].fork,)), tuple(steps), *head)
 
 
@@ -221,7 +223,7 @@ def _describe(
 ) -> tuple[Branch, ...]:  # fmt: skip
     learnt = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     cutter = Cutter(flow)
-    own = [[t for t in cutter.cut(a.fork, (a.branch,)).tensors if t in learnt] for a in additions]
+    own = [[t for t in cutter.cut(a.fork, (a.branch,), a.node).tensors if t in learnt] for a in additions]
     trunk = {t for piece in (mode.lift, mode.head, *(s.skip for s in mode.steps)) for t in piece.tensors}
     result = []
     for k, (a, *_) in enumerate(steps):

@@ -82,16 +82,17 @@ def _regroup(flow: Flow, fork: fx.Node, node: fx.Node, branches: Collection[str]
     live = [t for t in terms if flow.is_live(t)]
     paths = {t: flow.between(fork, t) for t in live}
     if branches:
-        added = [t for t in live if any(within(path_of(n), branches) for n in paths[t])]
+        skips = {t for t in live if not any(within(path_of(n), branches) for n in paths[t])}
     else:
         skips = {fork} & {*live} or {t for t in live if all(is_linear(flow, n) for n in paths[t])}
-        added = [t for t in live if t not in skips] if len(skips) == 1 else []
-        if not any(is_learnt(flow, n) for t in added for n in paths[t]):
+        if len(skips) != 1 or not any(is_learnt(flow, n) for t in live if t not in skips for n in paths[t]):
             return False
-    kept = sorted((t for t in terms if t not in added), key=lambda t: not flow.is_live(t))
-    parts = [set(_terms(flow, fork, a) if _is_part(flow, fork, a) else [a]) for a in _operands(node)]
+    apart = _apart(flow, fork, node, skips)
+    added = [t for t in apart if flow.is_live(t) and t not in skips]
+    kept = sorted((t for t in apart if t not in added), key=lambda t: not flow.is_live(t))
     whole = all(str(t.meta["val"].shape) == str(node.meta["val"].shape) for t in (*added, *kept[:1]))
-    if not added or not kept or not whole or set(added) in parts:
+    done = len(added) == 1 and added[0] in node.args
+    if not skips or not added or not whole or done:
         return False
     node.args = _sum(flow.graph.code, node, kept), _sum(flow.graph.code, node, added)
     return True
@@ -106,6 +107,15 @@ def _is_part(flow: Flow, fork: fx.Node, operand: fx.Node) -> bool:
 def _terms(flow: Flow, fork: fx.Node, node: fx.Node) -> list[fx.Node]:
     """What a sum is made of, in order."""
     return [t for a in _operands(node) for t in (_terms(flow, fork, a) if _is_part(flow, fork, a) else [a])]
+
+
+def _apart(flow: Flow, fork: fx.Node, node: fx.Node, skips: set[fx.Node]) -> list[fx.Node]:
+    """The same, where a part without a skip in it stays whole: a constant that is added there is a branch's bias."""
+    found = []
+    for a in _operands(node):
+        mixed = _is_part(flow, fork, a) and not skips.isdisjoint(_terms(flow, fork, a))
+        found += _apart(flow, fork, a, skips) if mixed else [a]
+    return found
 
 
 def _operands(node: fx.Node) -> list[fx.Node]:
