@@ -16,11 +16,18 @@ def driver_names() -> tuple[str, ...]:
     return get_args(KEYS["training.driver"].annotation)
 
 
-def driver_changes(driver: str | None, keep: float | None) -> dict[str, Any]:
-    """Changes of the configuration. Raises ConfigError on an unknown name, with the nearest one, or a probability."""
+def driver_changes(driver: str | None, keep: float | None, timed: bool = True) -> dict[str, Any]:
+    """Changes of the configuration. Raises ConfigError on an unknown name, with the nearest one, or a probability.
+
+    Args:
+        driver: its name.
+        keep: a probability in (0, 1].
+        timed: whether time may be proposed.
+    """
     from node_oc.errors import ConfigError
 
     if driver is not None and driver not in (names := driver_names()):
+        names = names if timed else names[1:]
         near = get_close_matches(driver, names, 1, 0.5)
         raise ConfigError("--driver", got=repr(driver), expected=", ".join(names),
                           do=f"Did you mean {near[0]}?" if near else "Name one of these.")  # fmt: skip
@@ -41,7 +48,7 @@ def named_noise(driver: str | None, keep: float | None) -> Noise | None:
     from node_oc.errors import ConfigError
     from node_oc.training.driver import noise_of
 
-    driver_changes(driver, keep)
+    driver_changes(driver, keep, timed=False)
     if driver == "time":
         raise ConfigError("--driver", got="time, which has no noise", expected=", ".join(driver_names()[1:]),
                           do="Name a noise, or leave it out.")  # fmt: skip
