@@ -67,6 +67,7 @@ def test_the_record_agrees_with_the_networks(whole: Path) -> None:
     assert record["disagreement"] == pytest.approx(float((full != cropped).double().mean()))
 
 
+@pytest.mark.long
 def test_interrupted_in_any_training_it_resumes_to_the_same_bits(whole: Path, tmp_path: Path) -> None:
     trainings, options = sorted(p.name for p in (whole / "trainings").iterdir()), pipeline.read_config(whole)
     cut = ("reference", "-refit", "heal")
@@ -86,6 +87,7 @@ def test_interrupted_in_any_training_it_resumes_to_the_same_bits(whole: Path, tm
         assert hashes(folder) == hashes(whole)
 
 
+@pytest.mark.long  # `make kill` has ten more of them
 def test_killed_with_signal_9_it_resumes_to_the_same_bits(whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "killed"
     code = (
