@@ -59,9 +59,8 @@ def reliability_panel(upper: Axes, lower: Axes, entries: Sequence[dict[str, Any]
                        xycoords="axes fraction", color=colour, ha="right" if modest else "left",
                        va="bottom" if modest else "top", fontsize=9.5, bbox=WHITE)  # fmt: skip
     lowest = min((b["confidence"] for entry in entries for b in entry["bins"]), default=0.0)
-    least = min([lowest, *(b["low"] for entry in entries for b in entry["bins"])])
     upper.set_xlim(max(0.0, lowest - 0.05), 1.02)
-    upper.set_ylim(max(0.0, least - 0.05), 1.03)
+    upper.set_ylim(-0.03, 1.03)  # the same in every panel
     plain_log(lower)
     lower.set_xlabel("confidence, the largest probability")
     for ax in (upper, lower):
