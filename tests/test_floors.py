@@ -22,6 +22,7 @@ FLOORS = [
     "trajectory",
     "problem",
     "training diagnosis",
+    "policies",
     "cropping measuring inference",
     "search exporting plots",
     "record report",
