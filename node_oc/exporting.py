@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from node_oc import store
-from node_oc.data.split import Scale
 from node_oc.discretization.network import Network
 from node_oc.errors import StoreError
 from node_oc.inference import Model
@@ -78,13 +75,7 @@ def save_model(model: Model, stem: Path) -> list[Path]:
     Raises:
         StoreError: a file cannot be written, or could not be read again: a field, lift or head that it cannot describe.
     """
-    meta = {"network": model.network.spec(), **model.meta}
-    if '"kind": "custom"' in json.dumps(meta["network"]):
-        raise StoreError(str(stem), got="a field, lift or head that a file cannot describe",
-                         expected="parts that load_model can build again",
-                         do="Give a field a spec and enter it with node_oc.register_field; take nn.Linear, Pad or "
-                         "Coordinates as lift and head; or keep the state_dict.")  # fmt: skip
-    store.save_model(stem, model.state_dict(), meta)
+    store.save_model(stem, model.state_dict(), model.description())
     return [Path(f"{stem}.safetensors"), Path(f"{stem}.json")]
 
 
@@ -94,24 +85,7 @@ def load_model(stem: Path) -> Model:
     Raises:
         StoreError: a file that is missing, truncated, altered, or of a newer version.
     """
-    tensors, meta = store.load_model(stem)
-    try:
-        network = Network.from_spec(meta["network"])
-        network.to(
-            next(
-                (t.dtype for name, t in tensors.items() if name.startswith("network.") and t.is_floating_point()),
-                torch.float32,
-            )
-        )
-        y_scale = Scale(tensors["y_mean"], tensors["y_std"]) if "y_mean" in tensors else None
-        names: dict[str, Any] = {key: meta[key] for key in ("task", "classes", "features")}
-        names |= {"noise": meta["noise"]} if "noise" in meta else {}  # files of earlier versions have none
-        model = Model(network, Scale(tensors["x_mean"], tensors["x_std"]), y_scale, names)
-        model.load_state_dict(tensors)
-    except (KeyError, RuntimeError) as error:
-        raise StoreError(str(stem), got=str(error).splitlines()[0], expected="a model written by node_oc",
-                         do="The two files do not belong together; export the model again.") from error  # fmt: skip
-    return model.eval()
+    return Model.restored(*store.load_model(stem), stem)
 
 
 def export_onnx(

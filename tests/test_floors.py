@@ -24,6 +24,7 @@ FLOORS = [
     "training diagnosis",
     "policies",
     "cropping measuring inference",
+    "packing",
     "search exporting plots",
     "record report",
     "pipeline",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +16,7 @@ from node_oc.diagnosis.uncertainty import Predictive, monte_carlo
 from node_oc.discretization.network import Network
 from node_oc.discretization.noise import Noise
 from node_oc.discretization.noise_spec import noise_from, noise_spec
-from node_oc.errors import ConfigError, ShapeError
+from node_oc.errors import ConfigError, ShapeError, StoreError
 
 # Types of which every value is a float32 too.
 WITHIN_FLOAT32 = frozenset(
@@ -50,6 +53,51 @@ class Model(nn.Module):
         """A network with the standardisation and the names of the data that it was trained on, and the noise."""
         meta = {"task": split.task, "classes": list(split.classes), "features": list(split.features)}
         return cls(network, split.x_scale, split.y_scale, {**meta, **noise_meta(noise)})
+
+    def description(self) -> dict[str, Any]:
+        """Everything but the tensors, as a file has it: the network's spec and ``meta``.
+
+        Raises:
+            StoreError: a field, lift or head that a file cannot describe.
+        """
+        network = self.network.spec()
+        if '"kind": "custom"' in json.dumps(network):
+            raise StoreError("model", got="a field, lift or head that a file cannot describe",
+                             expected="parts that load_model can build again",
+                             do="Give a field a spec and enter it with node_oc.register_field; take nn.Linear, Pad or "
+                             "Coordinates as lift and head; or keep the state_dict.")  # fmt: skip
+        return {"network": network, **self.meta}
+
+    @classmethod
+    def restored(cls, tensors: Mapping[str, Tensor], description: Mapping[str, Any], stem: str | Path) -> Model:
+        """A model from its ``state_dict`` and :meth:`description`; in evaluation mode.
+
+        Args:
+            tensors: all of them, by name.
+            description: keys that are not known here are left out.
+            stem: of the files, for errors.
+
+        Raises:
+            StoreError: the two do not belong together, or are no model's.
+        """
+        try:
+            network = Network.from_spec(description["network"])
+            network.to(
+                next(
+                    (t.dtype for name, t in tensors.items() if name.startswith("network.") and t.is_floating_point()),
+                    torch.float32,
+                )
+            )
+            y_scale = Scale(tensors["y_mean"], tensors["y_std"]) if "y_mean" in tensors else None
+            names: dict[str, Any] = {key: description[key] for key in ("task", "classes", "features")}
+            # Files of earlier versions have none.
+            names |= {key: description[key] for key in ("noise",) if key in description}
+            model = cls(network, Scale(tensors["x_mean"], tensors["x_std"]), y_scale, names)
+            model.load_state_dict(dict(tensors))
+        except (KeyError, RuntimeError, ConfigError) as error:
+            raise StoreError(str(stem), got=str(error).splitlines()[0], expected="a model written by node_oc",
+                             do="The two files do not belong together; export the model again.") from error  # fmt: skip
+        return model.eval()
 
     @property
     def noise(self) -> Noise | None:

@@ -43,7 +43,8 @@ def test_round_trips_to_the_bit(shape: tuple[int, ...]) -> None:
         weight = ternary(shape, share, 2)
         for packed in (pack(weight, "ternary"), *(by_coding(weight, c) for c in ("two bits", "bitmap", "sparse"))):
             back = unpack(packed)
-            assert torch.equal(back, weight) and back.dtype == torch.int8
+            assert torch.equal(back, weight)
+            assert back.dtype == torch.int8
             assert len(packed.data) == size(packed.coding, prod(shape), packed.nonzero)
 
 
