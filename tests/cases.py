@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -13,9 +13,9 @@ from systems import Field, Projecting, randn, stir_
 from torch import Tensor, nn
 
 from node_oc.discretization import TABLEAUS, DepthGrid, Network, Tableau
-from node_oc.problem import Cost, CrossEntropy, SoftCrossEntropy, SquaredError, TorchLoss
+from node_oc.problem import Cost, CrossEntropy, SoftCrossEntropy, SquaredError, SquaredHinge, TorchLoss
 from node_oc.system import SYSTEMS as REGISTERED
-from node_oc.system import ConvSystem, DenseSystem, PairedSystem, System
+from node_oc.system import ConvSystem, DenseSystem, DiscreteResidualSystem, DiscreteSystem, PairedSystem, System
 from node_oc.system.ode import (
     Basis,
     Chebyshev,
@@ -42,6 +42,14 @@ def _ode(g: torch.Generator, basis: Basis | None = None, *, learn_horizon: bool 
     )  # fmt: skip
 
 
+def counted_(system: System) -> System:
+    """Put a system in evaluation mode, with running statistics as if it had been trained."""
+    for name, buffer in system.named_buffers():
+        if "running" in name:
+            buffer.copy_(0.5 + torch.rand(buffer.shape, generator=torch.Generator().manual_seed(len(name))))
+    return system.eval()
+
+
 SYSTEMS: dict[str, Callable[[torch.Generator], System]] = {
     "dense-tanh": lambda g: _dense(generator=g),
     "dense-relu": lambda g: _dense(activation="relu", generator=g),
@@ -65,26 +73,40 @@ SYSTEMS: dict[str, Callable[[torch.Generator], System]] = {
     "adopted-post-activation": lambda g: adopted("PostActivation", g),
     "adopted-pre-activation": lambda g: adopted("PreActivation", g),
     "adopted-shared-loop": lambda g: adopted("SharedLoop", g),
+    "discrete-residual": lambda g: counted_(
+        DiscreteResidualSystem(FEATURES, OUTPUTS, depth=DEPTH, width=4, hidden=5, generator=g)
+    ),
     "field": lambda g: Field(torch.sin, DEPTH, OUTPUTS),
     "projecting": lambda g: Projecting((4, 4, 5, 5, 3), OUTPUTS, g),
+}
+# A chain has S_k = 0: no readouts, no stage costs, no step that can be off. What suites ask of those it refuses (see
+# tests/system/test_discrete.py); those on files, seeds, controls and export run on it.
+CHAINS: dict[str, Callable[[torch.Generator], System]] = {
+    "chain-binary": lambda g: counted_(
+        DiscreteSystem(FEATURES, OUTPUTS, layers=("5", "D0.2", "4", "5"), values="binary", generator=g)
+    ),
+    "chain-conv": lambda g: counted_(
+        DiscreteSystem(FEATURES, OUTPUTS, layers=("3C3", "4C3", "5"), image=(1, 1, FEATURES), generator=g)
+    ),
 }
 TABLES = TABLEAUS
 COSTS: dict[str, Callable[[], Cost]] = {
     "soft-cross-entropy": lambda: SoftCrossEntropy(OUTPUTS, 0.1),
     "cross-entropy": CrossEntropy,
     "squared-error": SquaredError,
+    "squared-hinge": SquaredHinge,
     "huber": lambda: TorchLoss(nn.HuberLoss(delta=0.5)),
     "torch-cross-entropy": lambda: TorchLoss(nn.CrossEntropyLoss(label_smoothing=0.1)),
 }
 
 
 def build(name: str, seed: int = 0) -> System:
-    return SYSTEMS[name](torch.Generator().manual_seed(seed))
+    return (SYSTEMS | CHAINS)[name](torch.Generator().manual_seed(seed))
 
 
-def pairs() -> list[tuple[str, str]]:
-    """Every system with every table that can step it: several stages need identity skips."""
-    made = {name: build(name) for name in SYSTEMS}
+def pairs(more: Iterable[str] = ()) -> list[tuple[str, str]]:
+    """Every system, and more by name, with every table that can step it: several stages need identity skips."""
+    made = {name: build(name) for name in (*SYSTEMS, *more)}
     plain = {name: all(map(system.is_identity, range(system.depth))) for name, system in made.items()}
     return [
         (name, t) for name, system in made.items() for t, table in TABLES.items()
@@ -94,7 +116,7 @@ def pairs() -> list[tuple[str, str]]:
 
 def steppable(name: str) -> str:
     """The richest table that can step a system."""
-    return [table for system, table in pairs() if system == name][-1]
+    return [table for system, table in pairs([name] if name in CHAINS else []) if system == name][-1]
 
 
 def own_controls() -> list[str]:
@@ -109,7 +131,7 @@ def doubles(name: str) -> bool:
 
 def registered() -> list[str]:
     """The systems that a file can name."""
-    return [name for name in SYSTEMS if build(name).spec()["kind"] in REGISTERED]
+    return [name for name in (*SYSTEMS, *CHAINS) if build(name).spec()["kind"] in REGISTERED]
 
 
 def network(system: str, table: str | Tableau = "euler", dtype: torch.dtype = torch.float64) -> Network:
@@ -129,6 +151,6 @@ def inputs(batch: int = 6, dtype: torch.dtype = torch.float64, seed: int = 1) ->
 
 def target(cost: str, batch: int = 6, dtype: torch.dtype = torch.float64) -> Tensor:
     """Classes, or values where the cost compares values."""
-    if "entropy" in cost:
+    if "entropy" in cost or "hinge" in cost:
         return torch.arange(batch) % OUTPUTS
     return randn(batch, OUTPUTS, seed=2).to(dtype)

@@ -26,23 +26,16 @@ from node_oc.config.sections import (
 from node_oc.errors import ConfigError
 
 # Fields of the system that have no meaning for each kind.
+_STEPPED = ("step", "table", "branches")
+_DRAWN = ("channels", "activation", "lift", "head", "row_norm", "model", "arguments")
 OF_OTHERS = {
-    "dense": ("channels", "image", "model", "arguments"),
-    "conv": ("width", "hidden", "lift", "head", "model", "arguments"),
-    "adopted": (
-        "depth",
-        "width",
-        "hidden",
-        "channels",
-        "activation",
-        "lift",
-        "head",
-        "step",
-        "table",
-        "row_norm",
-        "branches",
-    ),
-}
+    "dense": ("channels", "image", "model", "arguments", "layers", "values"),
+    "conv": ("width", "hidden", "lift", "head", "model", "arguments", "layers", "values"),
+    "adopted": ("depth", "width", "hidden", "channels", "activation", "lift", "head", "row_norm", "layers", "values",
+                *_STEPPED),
+    "discrete": ("depth", "width", "hidden", *_DRAWN, *_STEPPED),
+    "discrete_residual": ("image", "layers", "branches", *_DRAWN),
+}  # fmt: skip
 
 
 class Config(BaseModel):
@@ -77,7 +70,8 @@ class Config(BaseModel):
         costs = [key for key in ("flops", "latency") if getattr(search, key) is not None]
         table, regression, held = data.source == "table", data.task == "regression", "data.val_fraction"
         files, rest = table or data.source == "idx", 1 - data.val_fraction - data.test_fraction
-        training, noisy = self.training, self.training.driver != "time"
+        training, noisy, problem = self.training, self.training.driver != "time", self.problem
+        chain, discrete = system.kind == "discrete", system.kind.startswith("discrete")
         rules = [  # (broken, key, got, expected, do)
             (noisy and training.solver != "table", "training.driver",
              f"{training.driver} with training.solver={training.solver}", "a table",
@@ -138,6 +132,23 @@ class Config(BaseModel):
             (adopted and self.training.solver != "table", "training.solver",
              f"{self.training.solver} with system.kind=adopted", "table",
              "Leave it out: the branches of a model are no function of time."),
+            (chain and problem.stage_weight > 0, "problem.stage_weight",
+             f"{problem.stage_weight} with system.kind=discrete", "0",
+             "Set it to 0: a chain has no skips, so no readout but the last; system.kind=discrete_residual has."),
+            (chain and problem.price not in ("auto", 0), "problem.price", f"{problem.price} with system.kind=discrete",
+             "auto, or 0", "Leave it out: no layer of a chain can be nothing."),
+            (discrete and training.compile, "training.compile", f"true with system.kind={system.kind}", "false",
+             "Leave it out: slopes in discrete weights are not in a compiled graph."),
+            (discrete and training.devices > 1, "training.devices", f"{training.devices} with discrete weights", "1",
+             "Leave it out: slopes in discrete weights are not shared among devices."),
+            (discrete and training.solver != "table", "training.solver", f"{training.solver} with discrete weights",
+             "table", "Leave it out: the layers are no function of time."),
+            (discrete and training.gradient_checkpointing, "training.gradient_checkpointing",
+             f"true with system.kind={system.kind}", "false", "Leave it out: batch norms would count a batch twice."),
+            (regression and problem.cost != "soft_cross_entropy", "problem.cost", f"{problem.cost} with data.task="
+             "regression", "the default", "Leave it out: the squared error is what regression has."),
+            (problem.cost != "soft_cross_entropy" and problem.eps != 0.1, "problem.eps",
+             f"{problem.eps} with problem.cost={problem.cost}", "soft_cross_entropy", "Leave it out."),
             (len(costs) > 1, "search.latency", "a share, with search.flops", "one of the two", "Leave one out."),
             (costs and search.way == "grow", f"search.{costs[0] if costs else ''}", "a share with search.way=grow",
              "search.way=cut", "Cut a network to a cost; one that grows has no full network to have a share of."),

@@ -24,5 +24,15 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "data": {"source": "idx"},
         "system": {"kind": "conv", "depth": 18, "activation": "relu"},
         "training": {"epochs": 10, "batch": 128, "learning_rate": 2e-3}},
+    "mnist-binary": {
+        "data": {"source": "idx"},
+        "system": {"kind": "discrete", "layers": ("2048", "2048", "2048"), "values": "binary"},
+        "problem": {"cost": "squared_hinge", "stage_weight": 0.0},
+        "training": {"epochs": 10, "batch": 100, "learning_rate": 1e-3, "beta2": 0.999, "clip": 0.0, "msa_rho": 0.5}},
+    "mnist-ternary": {
+        "data": {"source": "idx"},
+        "system": {"kind": "discrete", "layers": ("2048", "2048", "2048"), "values": "ternary"},
+        "problem": {"cost": "cross_entropy", "stage_weight": 0.0},
+        "training": {"epochs": 10, "batch": 100, "learning_rate": 1e-3, "beta2": 0.999, "clip": 0.0, "msa_rho": 0.25}},
 }
 # fmt: on

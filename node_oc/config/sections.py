@@ -66,12 +66,13 @@ class DataSection(Section):
 class SystemSection(Section):
     """The residual network: what is controlled, and how depth is stepped."""
 
-    kind: Literal["dense", "conv", "adopted"] = Field(default="dense", description="what a residual step is made of")
+    kind: Literal["dense", "conv", "adopted", "discrete", "discrete_residual"] = Field(
+        default="dense", description="what a step is made of")
     model: Text | None = Field(default=None, description="name of the model, as of node-oc adopt, kind adopted")
     arguments: Arguments = Field(default={}, description="keyword arguments of the model, kind adopted")
     depth: int = Field(default=20, ge=1, le=10000, description="residual steps N; those of the model, kind adopted")
-    width: int = Field(default=32, ge=1, description="state size D, numbers per sample, kind dense")
-    hidden: int = Field(default=32, ge=1, description="hidden units of a branch, kind dense")
+    width: int = Field(default=32, ge=1, description="state size D, numbers per sample, kind dense, discrete_residual")
+    hidden: int = Field(default=32, ge=1, description="hidden units of a branch, kind dense, discrete_residual")
     channels: Sizes = Field(default=(8, 16, 32), min_length=1, description="channels of each stage, kind conv")
     image: Sizes = Field(
         default=(),
@@ -82,12 +83,19 @@ class SystemSection(Section):
     step: float = Field(default=1.0, gt=0, description="step size h, time per residual step")
     table: Literal["euler", "midpoint", "heun", "rk4"] = Field(default="euler", description="one-step method")
     row_norm: float = Field(default=1.0, ge=0, description="norm that inner weight rows are kept at; 0 for free rows")
+    layers: Names = Field(
+        default=("2048", "2048", "2048"),
+        description="layers before the last: 2048 linear, 128C3 convolution, MP2 pool, D0.5 dropout, kind discrete")
+    values: Literal["binary", "ternary"] = Field(
+        default="ternary", description="what weights may be: -1, 1 or -1, 0, 1, kind discrete, discrete_residual")
     branches: int = Field(default=1, ge=1, le=2, description="branches of a step; of two, for shake_shake, the mean")
 
 
 class ProblemSection(Section):
     """What is optimised."""
 
+    cost: Literal["soft_cross_entropy", "cross_entropy", "squared_hinge"] = Field(
+        default="soft_cross_entropy", description="cost of a readout in classification")
     eps: float = Field(default=0.1, gt=0, lt=1, description="soft target mass off the true class")
     stage_weight: float = Field(default=1.0, ge=0, description="stage cost weight gamma, per unit of time")
     price: Annotated[float, Field(ge=0)] | Literal["auto"] = Field(
@@ -104,6 +112,11 @@ class TrainingSection(Section):
     learning_rate: float = Field(default=3e-3, gt=0, description="learning rate")
     beta2: float = Field(default=0.99, gt=0, lt=1, description="decay of the mean of squared gradients")
     clip: float = Field(default=2.0, ge=0, description="gradient norm limit, times its mean; 0 for none")
+    msa_rho: float = Field(default=0.5, ge=0, le=1, description="discrete weights: inertia, share of the largest slope")
+    msa_forget: float = Field(
+        default=1e-3, gt=0, le=1, description="discrete weights: 1 - alpha of the mean of slopes, first epoch")
+    msa_decay: float = Field(default=0.95, gt=0, le=1, description="discrete weights: factor of 1 - alpha per epoch")
+    msa_sparsity: float = Field(default=1e-7, ge=0, description="ternary weights: price of one that is not zero")
     seed: int = Field(default=0, ge=0, lt=2**32, description="seed of initial weights and batch order")
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = Field(default="cpu", description="kind of device")
     threads: int = Field(default=0, ge=0, description="CPU threads; 0 for torch's own choice")

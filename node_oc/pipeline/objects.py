@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from node_oc import data
 from node_oc.config import Config
 from node_oc.cropping import spread_steps
 from node_oc.data.split import Split
 from node_oc.discretization import TABLEAUS, DepthGrid, Network
-from node_oc.problem.cost import SoftCrossEntropy, SquaredError
+from node_oc.problem.cost import Cost, CrossEntropy, SoftCrossEntropy, SquaredError
+from node_oc.problem.hinge import SquaredHinge
 from node_oc.problem.ocp import Problem
 from node_oc.seeds import derived_generator
 from node_oc.system import make_system
@@ -34,6 +37,8 @@ def make_network(config: Config, split: Split, depth: int | None = None, name: s
     seeded = c.depth if depth is None else depth
     generator = derived_generator(config.training.seed, "weights", name, seeded)
     system = make_system(c, split.inputs, split.outputs, seeded, generator)
+    if c.kind == "discrete":
+        return Network(system)
     if c.kind != "adopted":
         return Network(system, DepthGrid.uniform(seeded, c.step), TABLEAUS[c.table])
     network = Network(system)
@@ -41,8 +46,12 @@ def make_network(config: Config, split: Split, depth: int | None = None, name: s
 
 
 def make_problem(config: Config, split: Split) -> Problem:
-    """Soft cross-entropy, or squared error in regression, as stage and terminal cost."""
+    """The configured cost, or squared error in regression, as stage and terminal cost."""
     c = config.problem
-    classify = split.task == "classification"
-    cost = SoftCrossEntropy(split.outputs, c.eps) if classify else SquaredError()
+    costs: dict[str, Callable[[], Cost]] = {
+        "soft_cross_entropy": lambda: SoftCrossEntropy(split.outputs, c.eps),
+        "cross_entropy": CrossEntropy,
+        "squared_hinge": SquaredHinge,
+    }
+    cost = costs[c.cost]() if split.task == "classification" else SquaredError()
     return Problem(cost, cost, c.stage_weight, c.energy, 0.0 if c.price == "auto" else c.price)

@@ -7,15 +7,17 @@ from node_oc.system.base import System
 from node_oc.system.build import make_system
 from node_oc.system.conv import ConvSystem
 from node_oc.system.dense import DenseSystem
+from node_oc.system.discrete import DiscreteResidualSystem, DiscreteSystem
 from node_oc.system.ode import NeuralODE, UnrolledSystem, ode_from, unrolled_from
 from node_oc.system.paired import PairedSystem, paired_from
 
 SYSTEMS: dict[str, Callable[..., System]] = {
     "dense": DenseSystem, "conv": ConvSystem, "ode": ode_from, "unrolled": unrolled_from,
-    "adopted": adopted_from, "paired": paired_from,
+    "adopted": adopted_from, "paired": paired_from, "discrete": DiscreteSystem,
+    "discrete_residual": DiscreteResidualSystem,
 }  # fmt: skip
 
 __all__ = [
-    "SYSTEMS", "AdoptedSystem", "ConvSystem", "DenseSystem", "NeuralODE", "PairedSystem", "System", "UnrolledSystem",
-    "make_system",
+    "SYSTEMS", "AdoptedSystem", "ConvSystem", "DenseSystem", "DiscreteResidualSystem", "DiscreteSystem", "NeuralODE",
+    "PairedSystem", "System", "UnrolledSystem", "make_system",
 ]  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,9 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from node_oc.errors import ConfigError, ShapeError
 from node_oc.system.field import Field, Role
+
+if TYPE_CHECKING:
+    from node_oc.system.discrete.layers import DiscreteLayer
 
 PACE = 1.0  # units of time in one unit of the grid
 
@@ -118,6 +121,10 @@ class System(nn.Module, ABC):
             count: whether x_N counts in running statistics; False where ``head`` has counted it already.
         """
         return self.head(states.flatten(0, 1)).unflatten(0, states.shape[:2])
+
+    def discrete(self, k: int) -> list[DiscreteLayer]:
+        """The layers of step k whose weights are discrete: no parameters, so not in ``control``; none, as a rule."""
+        return []
 
     @property
     def noisy(self) -> bool:

@@ -12,6 +12,7 @@ from node_oc.system.adopt import AdoptedSystem, adopted_from, source_of
 from node_oc.system.base import System
 from node_oc.system.conv import ConvSystem
 from node_oc.system.dense import DenseSystem
+from node_oc.system.discrete import DiscreteResidualSystem, DiscreteSystem
 from node_oc.system.paired import PairedSystem
 
 OUTPUTS = ("num_classes", "num_labels")  # what torchvision and timm, and transformers, call the number of outputs
@@ -25,7 +26,7 @@ def make_system(c: SystemSection, features: int, outputs: int, depth: int, gener
         features: number of inputs.
         outputs: size K of a readout.
         depth: residual steps N; spread evenly over the stages of a convolutional system, see :func:`spread`; without
-            meaning for an adopted model, which has all of its branches.
+            meaning for an adopted model, which has all of its branches, and for a chain, which has its layers.
         generator: where the initial weights come from; of an adopted model, whose own code draws them, the seed.
 
     Raises:
@@ -34,6 +35,12 @@ def make_system(c: SystemSection, features: int, outputs: int, depth: int, gener
     """
     if c.kind == "adopted":
         return _make_adopted(c, features, outputs, generator)
+    if c.kind == "discrete":
+        return DiscreteSystem(features, outputs, layers=c.layers, values=c.values, image=c.image or None,
+                              generator=generator)  # fmt: skip
+    if c.kind == "discrete_residual":
+        return DiscreteResidualSystem(features, outputs, depth=depth, width=c.width, hidden=c.hidden, values=c.values,
+                                      generator=generator)  # fmt: skip
     if c.branches == 2:
         one = c.model_copy(update={"branches": 1})
         return PairedSystem(*(make_system(one, features, outputs, depth, generator) for _ in range(2)))

@@ -21,10 +21,11 @@ from node_oc.data.split import Part, onto
 from node_oc.discretization.network import Network, evaluating
 from node_oc.errors import DataError, DivergenceError
 from node_oc.problem.ocp import Problem
-from node_oc.training.batches import batch_indices, training_updates
+from node_oc.training.batches import batch_indices, batches_per_epoch, training_updates
 from node_oc.training.checkpoint import TrainingFolder
 from node_oc.training.memory import keep_freed_memory
-from node_oc.training.method import Info, Method, awake_parameters
+from node_oc.training.method import Info, awake_parameters
+from node_oc.training.methods import make_method
 from node_oc.trajectory.rollout import rollout
 
 Progress = Callable[[str, int, int, Info], None]
@@ -124,7 +125,9 @@ def fit(
     if not awake_parameters(network):  # every step sleeps, and lift and head have no weights
         return {name: p.detach() for name, p in weights.items()}
     store = TrainingFolder(folder, _identity(network, problem, part, options, plan), fabric.is_global_zero)
-    method = Method(network, problem, options, updates, plan.cosine, fabric)
+    method = make_method(
+        network, problem, options, updates, plan.cosine, fabric, epoch=batches_per_epoch(len(x), options.batch)
+    )
     average = {name: torch.zeros_like(p) for name, p in weights.items()} if plan.average else {}
     first, seconds, start = 0, 0.0, time.perf_counter()
     if (state := store.load()) is not None:
@@ -199,9 +202,11 @@ def _training(network: Network) -> Iterator[None]:
 def _identity(network: Network, problem: Problem, part: Part, options: TrainingSection, plan: Plan) -> dict[str, Any]:
     """What must agree between a checkpoint and the training that reads it; weighted sums stand for the arrays."""
     place = torch.arange(1, len(part) + 1, dtype=torch.float64, device=part.x.device)
+    discrete = [layer.weight for k in range(network.depth) for layer in network.system.discrete(k)]
     return {
         "network": network.spec(),
         "weights at the start": sum(float(p.detach().double().sum()) for p in network.parameters()),
+        **({"discrete weights at the start": [int(w.cumsum(0).sum()) for w in discrete]} if discrete else {}),
         "problem": repr(problem),
         "data": [float(v.reshape(len(part), -1).sum(1, dtype=torch.float64) @ place) for v in (part.x, part.y)],
         "training options": options.model_dump(exclude={"checkpoint_seconds", "accelerator"}),

@@ -33,6 +33,7 @@ class Info:
 
     Of an adaptive solver also what it did: evaluations of the field, steps accepted and rejected; 0 with a table. And
     the explicit regulariser where one is trained with: an estimate by one probe, which J does not hold; 0 otherwise.
+    And of discrete weights the share that is not zero; 0 where there are none.
     """
 
     objective: float
@@ -44,6 +45,7 @@ class Info:
     accepted: int = 0
     rejected: int = 0
     regulariser: float = 0.0
+    nonzero: float = 0.0
 
 
 def awake_parameters(network: Network) -> list[nn.Parameter]:
@@ -72,7 +74,10 @@ class Method:
     Attributes:
         total: what an adaptive solver did in all updates so far.
         compilation: what ``options.compile`` cost and gained, from the first step on.
+        discrete: whether it has a rule for discrete weights, which have no gradient.
     """
+
+    discrete = False
 
     def __init__(
         self,
@@ -83,6 +88,12 @@ class Method:
         cosine: bool,
         fabric: Fabric,
     ) -> None:
+        layers = [(k, layer) for k in network.awake for layer in network.system.discrete(k)]
+        if layers and not self.discrete:
+            k, layer = layers[0]
+            raise ConfigError("method", got=f"gradients alone, with {layer.values} weights in step {k}",
+                              expected="a method with a rule for discrete weights",
+                              do="Use fit, or make_method: they choose MSA.")  # fmt: skip
         if problem.group_price and network.system.tied:
             raise ConfigError(
                 "problem.group_price",
@@ -167,11 +178,15 @@ class Method:
             self.objective.driver = drawn(self.noise, self.options.seed, index, rows)
         with self._dropout(index):
             loss, total, terminal, regulariser = self.module(x, y)
+        self.check_loss(loss)
         self.fabric.backward(loss)
         self.controls.gather_()
         gradients = [p.grad for p in self.trained if p.grad is not None]
-        norm = float(torch.nn.utils.get_total_norm(gradients))
-        if math.isfinite(norm):
+        norm, nonzero = float(torch.nn.utils.get_total_norm(gradients)), 0.0
+        if not math.isfinite(norm):
+            self.name_divergence(x, y)
+        else:
+            nonzero = self.update_discrete(index)
             self._clip(gradients, norm)
             for optimizer in self.optimizers:
                 for group in optimizer.param_groups:
@@ -183,7 +198,22 @@ class Method:
         awake = len(self.network.awake)
         did = self.objective.statistics or Statistics()
         self.total = Statistics(*map(sum, zip(astuple(self.total), astuple(did), strict=True)))
-        return Info(float(total), float(terminal), norm, lr, awake, **asdict(did), regulariser=float(regulariser))
+        return Info(float(total), float(terminal), norm, lr, awake, **asdict(did), regulariser=float(regulariser),
+                    nonzero=nonzero)  # fmt: skip
+
+    def check_loss(self, loss: Tensor) -> None:
+        """Before the backward pass: raise where there is nothing to differentiate."""
+
+    def update_discrete(self, index: int) -> float:
+        """After the backward pass, before the real parameters change: weights that have no gradient. None here.
+
+        Returns:
+            The share of them that is not zero; 0 where there are none.
+        """
+        return 0.0
+
+    def name_divergence(self, x: Tensor, y: Tensor) -> None:
+        """Where a gradient is not finite: raise with the layer's name where a method knows it."""
 
     @contextmanager
     def _dropout(self, index: int) -> Iterator[None]:

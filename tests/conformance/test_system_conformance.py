@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from cases import (
+    CHAINS,
     COSTS,
     DEPTH,
     OUTPUTS,
@@ -34,6 +35,7 @@ from node_oc.system import SYSTEMS as REGISTERED
 from node_oc.system import System
 from node_oc.trajectory import rollout
 
+every_kind = pytest.mark.parametrize("name", [*SYSTEMS, *CHAINS])
 every_system = pytest.mark.parametrize("name", SYSTEMS)
 every_pair = pytest.mark.parametrize(("name", "table"), pairs())
 
@@ -51,7 +53,7 @@ def test_shapes_and_dtype(name: str, table: str, dtype: torch.dtype) -> None:
     assert {*(x.dtype for x in trajectory.states), readouts.dtype, weights.dtype} == {dtype}
 
 
-@every_system
+@every_kind
 def test_same_seed_same_bits(name: str) -> None:
     one, two = build(name, seed=3).state_dict(), build(name, seed=3).state_dict()
     assert one.keys() == two.keys()
@@ -104,7 +106,7 @@ def branches(system: System, k: int, x: torch.Tensor) -> torch.Tensor:
     return torch.stack([system.branch_at(k, c, x) for c in system.nodes or (0.0, 0.3, 1.0)])
 
 
-@every_system
+@every_kind
 def test_a_control_holds_its_group_and_belongs_to_one_step_unless_it_is_tied(name: str) -> None:
     system = build(name)
     controls = [{id(p) for p in system.control(k)} for k in range(system.depth)]
@@ -113,7 +115,7 @@ def test_a_control_holds_its_group_and_belongs_to_one_step_unless_it_is_tied(nam
     assert set.union(*controls) <= {id(p) for p in system.parameters()}
 
 
-@every_system
+@every_kind
 @pytest.mark.parametrize("k", [-1, DEPTH])
 def test_a_step_that_does_not_exist_raises(name: str, k: int) -> None:
     system = build(name)
@@ -203,7 +205,7 @@ def test_a_sleeping_step_adds_nothing_whatever_its_weights(name: str, table: str
     assert [bool((i == 0).all()) for i in increments] == [False, True, True, False]
 
 
-@every_system
+@every_kind
 def test_constraining_twice_changes_nothing_more(name: str) -> None:
     system = network(name).system
     system.constrain_()
@@ -237,19 +239,20 @@ def test_kept_steps_are_equal_copies_without_shared_storage(name: str) -> None:
     assert torch.equal(small.system.head(x), net.system.head(x))
 
 
-@pytest.mark.parametrize(("name", "table"), [pair for pair in pairs() if pair[0] in registered()])
+@pytest.mark.parametrize(("name", "table"), [pair for pair in pairs(CHAINS) if pair[0] in registered()])
 def test_a_spec_survives_json(name: str, table: str) -> None:
     net = network(name, table)
-    net.set_awake([0, 3])
-    again = Network.from_spec(json.loads(json.dumps(net.spec()))).double()
+    net.set_awake(range(DEPTH) if name in CHAINS else [0, 3])
+    again = Network.from_spec(json.loads(json.dumps(net.spec()))).double().eval()
     assert again.spec() == net.spec()
     again.load_state_dict(net.state_dict())
     assert torch.equal(again(inputs()), net(inputs()))
 
 
-@pytest.mark.parametrize("name", registered())
+@pytest.mark.parametrize(("name", "steps"), [  # a chain is kept whole
+    (name, steps) for name in registered() for steps in (((0, 1, 2, 3),) if name in CHAINS else ((), (0, 2, 3)))
+])  # fmt: skip
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("steps", [(), (0, 2, 3)])
 def test_saved_and_loaded_to_the_bit(name: str, dtype: torch.dtype, steps: tuple[int, ...], tmp_path: Path) -> None:
     net = network(name, steppable(name), dtype).keep(steps)
     scale = Scale(torch.tensor([0.5, -1.0]), torch.tensor([2.0, 0.1]))
@@ -264,11 +267,11 @@ def test_saved_and_loaded_to_the_bit(name: str, dtype: torch.dtype, steps: tuple
 
 
 @pytest.mark.parametrize(
-    ("name", "table"), [(name, "euler") for name in SYSTEMS] + [("dense-tanh", table) for table in TABLES]
+    ("name", "table"), [(name, "euler") for name in (*SYSTEMS, *CHAINS)] + [("dense-tanh", table) for table in TABLES]
 )
 def test_torch_can_export_a_network(name: str, table: str) -> None:
     net = network(name, table)
-    net.set_awake([0, 1, 3])
+    net.set_awake([0, 1, 2, 3] if name in CHAINS else [0, 1, 3])  # a chain that sleeps has a constant output
     x = inputs(4)
     program = torch.export.export(net, (x,), dynamic_shapes={"x": {0: torch.export.Dim("batch", min=1)}})
     torch.testing.assert_close(program.module()(inputs(9)), net(inputs(9)), rtol=1e-13, atol=1e-13)

@@ -1,0 +1,57 @@
+"""Slopes of the Hamiltonians in discrete weights, one layer at a time: the plain reference of a training step."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from node_oc.discretization.network import Network
+from node_oc.problem.costate import costate_sweep, step_hamiltonian
+from node_oc.problem.ocp import Problem
+from node_oc.trajectory.rollout import rollout
+
+
+def discrete_slopes(network: Network, problem: Problem, x: Tensor, y: Tensor) -> list[list[Tensor]]:
+    """G = dHam_k/dW in the discrete weights W of every step, as if they were real (arXiv 1803.01299, where M = -G).
+
+    Forward sweep, costate sweep, and the derivative of each step Hamiltonian by itself. The same numbers come from one
+    backward pass in a training step, see :class:`node_oc.MSA`; here nothing but the definition is used. The network is
+    left as it was, running statistics of batch norms included.
+
+    Args:
+        network: its discrete weights are those that it has now.
+        problem: whose J the costates belong to; the slopes are those of J, not of s J.
+        x: inputs (B, features).
+        y: class indices (B,) or regression targets (B, K).
+
+    Returns:
+        For each step k = 0..N-1 one slope per discrete layer, shaped as its weight; zero in a sleeping step.
+
+    Raises:
+        DivergenceError: a state or costate that is not finite; its layer is named.
+        ConfigError: a terminal cost without a gradient in the output.
+    """
+    counted = [(buffer, buffer.clone()) for buffer in network.buffers() if buffer.dtype != torch.int8]
+    with torch.no_grad():
+        trajectory = rollout(network, x)
+    sweep = costate_sweep(trajectory, problem, y)
+    slopes: list[list[Tensor]] = []
+    for k in range(network.depth):
+        layers = network.system.discrete(k)
+        held = [layer.relaxed for layer in layers]
+        weights = [layer.used(trajectory.states[k]).detach().requires_grad_() for layer in layers]
+        try:
+            for layer, weight in zip(layers, weights, strict=True):
+                layer.relaxed = weight
+            with torch.enable_grad():
+                ham = step_hamiltonian(network, problem, k, trajectory.states[k], sweep.p[k + 1], y)
+            found = torch.autograd.grad(ham, weights, allow_unused=True) if layers and ham.requires_grad else ()
+        finally:
+            for layer, relaxed in zip(layers, held, strict=True):
+                layer.relaxed = relaxed
+        known = [torch.zeros_like(w) if g is None else g for w, g in zip(weights, found, strict=True)] if found else []
+        slopes.append(known or [torch.zeros_like(w) for w in weights])
+    with torch.no_grad():
+        for buffer, before in counted:
+            buffer.copy_(before)
+    return slopes
