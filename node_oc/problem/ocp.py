@@ -1,4 +1,4 @@
-"""The optimal control problem: J = phi(x_N) + gamma sum_k h_k l(x_k) + sum_k h_k r(u_k)."""
+"""The optimal control problem: J = phi(x_N) + gamma sum_k h_k l(x_k) + sum_k h_k r(u_k), and path costs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from node_oc.discretization.network import Network
 from node_oc.errors import ConfigError
 from node_oc.problem.cost import Cost, Distillation, SoftCrossEntropy, SquaredError
 from node_oc.problem.language import NextToken
+from node_oc.problem.path_cost import PathCost
 from node_oc.trajectory.rollout import Trajectory
 from node_oc.trajectory.segments import Segmented
 from node_oc.trajectory.solution import Solution
@@ -22,7 +23,8 @@ class Objective:
     """Value of J on one batch, with one value per layer.
 
     Attributes:
-        smooth: phi + gamma sum_k h_k l + sum_k h_k energy ||u_k||^2: what gradients are taken of. Scalar.
+        smooth: phi + gamma sum_k h_k l + sum_k h_k energy ||u_k||^2, and the path costs: what gradients are taken of.
+            Scalar.
         price: sum_k h_k lambda ||u_k||: the group price, handled by its proximal map. Scalar.
         terminal: phi(x_N), batch mean. Scalar.
         stage: l of step k by the table's own quadrature, batch mean, (N,); without gamma and h_k.
@@ -53,9 +55,11 @@ class Problem:
         group_price: lambda >= 0, the price of a layer: weight of the group norm ||u_k||, not squared.
         draws: how many of the N depths a training step reads, see :meth:`Trajectory.estimate`; all if None; as many as
             cost at most a plain step more if "auto", see :func:`node_oc.affordable_draws`.
+        path_costs: costs of a whole trajectory, added to J as they are. They want all of it: no draws with them.
 
     Raises:
-        ConfigError: a weight that is negative or not finite, or draws that are no number of depths.
+        ConfigError: a weight that is negative or not finite, draws that are no number of depths, or draws with costs of
+            a whole trajectory.
     """
 
     terminal: Cost
@@ -64,6 +68,7 @@ class Problem:
     energy: float = 0.0
     group_price: float = 0.0
     draws: int | Literal["auto"] | None = None
+    path_costs: tuple[PathCost, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("stage_weight", "energy", "group_price"):
@@ -74,6 +79,9 @@ class Problem:
         if self.draws is not None and self.draws != "auto" and (isinstance(self.draws, str) or self.draws < 1):
             raise ConfigError("problem.draws", got=self.draws, expected="at least 1 depth a step, 'auto', or None",
                               do="node_oc.affordable_draws says how many cost as much as the network.")  # fmt: skip
+        if self.draws is not None and self.path_costs:
+            raise ConfigError("problem.draws", got=f"{self.draws} with {self.path_costs[0]!r}", expected="None with it",
+                              do="Leave one out: a cost of the whole trajectory reads all depths.")  # fmt: skip
 
     @classmethod
     def classification(cls, classes: int, eps: float = 0.1, stage_weight: float = 1.0) -> Problem:
@@ -97,8 +105,17 @@ class Problem:
         return replace(self, group_price=price)
 
     def terminal_only(self) -> Problem:
-        """The same problem without stage costs and without a price: plain training."""
-        return replace(self, stage_weight=0.0, group_price=0.0)
+        """The same problem without stage costs, path costs and price: plain training."""
+        return replace(self, stage_weight=0.0, group_price=0.0, path_costs=())
+
+    def at(self, progress: float) -> Problem:
+        """The problem as it is at a moment of a training, from 0 to 1; itself where no path cost is annealed.
+
+        Outside of a training a problem is as it is at the end of one.
+        """
+        costs = tuple(cost.at(progress) for cost in self.path_costs)
+        same = all(new is old for new, old in zip(costs, self.path_costs, strict=True))
+        return self if same else replace(self, path_costs=costs)
 
     def distilled(self) -> Problem:
         """Plain training towards another network's outputs (B, K), which take the place of the targets."""
@@ -106,7 +123,10 @@ class Problem:
         return replace(self.terminal_only(), terminal=cost)
 
     def scale(self, network: Network) -> float:
-        """s = 1/(1 + gamma T): an optimiser minimises s J, so that learning rates do not depend on N."""
+        """s = 1/(1 + gamma T): an optimiser minimises s J, so that learning rates do not depend on N.
+
+        Path costs are not in it: they are means over depth, of the size of one loss, whatever N is.
+        """
         return 1.0 / (1.0 + self.stage_weight * sum(network.h))
 
     def evaluate(
@@ -120,7 +140,8 @@ class Problem:
             generator: where ``draws`` are drawn from; J is computed whole without one.
 
         Raises:
-            ConfigError: draws of a rollout in segments, or of an ODE's solution; draws that are still "auto".
+            ConfigError: draws, or path costs, of a rollout in segments or of an ODE's solution; draws that are still
+                "auto".
         """
         network = trajectory.network
         terminal = running = None
@@ -146,6 +167,12 @@ class Problem:
         smooth = terminal + self.stage_weight * running.sum()
         if self.energy and network.awake:
             smooth = smooth + self.energy * trajectory.control_energy()
+        for cost in self.path_costs:
+            if not isinstance(trajectory, Trajectory):
+                raise ConfigError("problem.path_costs", got=f"{cost!r} of a {type(trajectory).__name__}",
+                                  expected="a whole rollout",
+                                  do="Leave out training.gradient_checkpointing and the adaptive solver.")  # fmt: skip
+            smooth = smooth + cost(trajectory, target)
         h = running.new_tensor(network.grid.h) * network.system.pace
         price = self.group_price * (h * group_norms(network)).sum() if self.group_price else terminal.new_zeros(())
         return Objective(smooth, price, terminal, running / h)

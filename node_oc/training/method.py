@@ -22,7 +22,7 @@ from node_oc.seeds import derived_generator
 from node_oc.training.draws import settled
 from node_oc.training.driver import drawn, driving, probing
 from node_oc.training.group_adam import GroupAdam
-from node_oc.training.objective import Compilation, Scaled, compiled, solver_of
+from node_oc.training.objective import Compilation, Scaled, check_paths, compiled, solver_of
 from node_oc.trajectory.segments import cuts_of
 from node_oc.trajectory.solver import Statistics
 
@@ -104,6 +104,7 @@ class Method:
         if problem.draws is not None and problem.stage_weight and options.compile:
             raise ConfigError("problem.draws", got="with training.compile", expected="one of the two",
                               do="Leave out one: other depths in each step would be another graph.")  # fmt: skip
+        check_paths(problem, options)
         if options.compile and network.system.noisy:
             raise ConfigError("training.compile", got="True with dropout", expected="False there",
                               do="Leave it out: compiled, it draws other numbers.")  # fmt: skip
@@ -169,7 +170,8 @@ class Method:
             with self.fabric.autocast():
                 module, self.compilation = compiled(self.objective, self.controls, x, y)
             self.module = self.fabric.setup_module(module)
-        self.objective.problem = settled(self.objective.problem, self.network, x)
+        moment = self.objective.problem.at(index / max(1, self.steps - 1))
+        self.objective.problem = settled(moment, self.network, x)
         if self.objective.problem.draws is not None:
             self.objective.generator = derived_generator(self.options.seed, "draws", index)
         if self.noise is not None and self.options.driver_explicit:

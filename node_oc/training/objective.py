@@ -56,6 +56,15 @@ def solver_of(options: TrainingSection) -> Solver | None:
     return Solver(options.solver, options.tolerance, options.tolerance, gradient)
 
 
+def check_paths(problem: Problem, options: TrainingSection) -> None:
+    """Raise ConfigError under options with which no whole trajectory can be had, or a path cost not be annealed."""
+    wrong = [name for name in ("compile", "gradient_checkpointing", "driver_explicit") if getattr(options, name)]
+    wrong += ["solver"] * (options.solver != "table")
+    if problem.path_costs and wrong:
+        raise ConfigError(f"training.{wrong[0]}", got=f"{getattr(options, wrong[0])} with {problem.path_costs[0]!r}",
+                          expected="a whole rollout by a table, not compiled", do="Leave one out.")  # fmt: skip
+
+
 class Scaled(nn.Module):
     """s J as a module's forward, so that a distribution library can wrap and synchronise it.
 
