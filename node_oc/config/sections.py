@@ -101,6 +101,14 @@ class ProblemSection(Section):
     price: Annotated[float, Field(ge=0)] | Literal["auto"] = Field(
         default="auto", description="price of one layer in units of the cost, or auto to search for it")
     energy: float = Field(default=0.0, ge=0, description="weight of squared controls, per unit of time")
+    depth_cost: float = Field(
+        default=0.0, ge=0, description="cost of a layer in L_depth, the expected cost of stopping early; 0 for none")
+    depth_temperature: float = Field(
+        default=0.01, gt=0, description="temperature of L_depth's stopping law at the end, in units of the cost")
+    depth_weight: float = Field(default=1.0, gt=0, description="weight of L_depth")
+    returns: float | None = Field(
+        default=None, gt=0, lt=1, description="increments shall shrink by this factor a step, or a penalty is due")
+    returns_weight: float = Field(default=0.1, gt=0, description="weight of that penalty")
 
 
 class TrainingSection(Section):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -90,8 +91,8 @@ def _ask(
     network: Network, noise: Noise, label: str, name: str, config: Config, split: Split, part: Part, passes: int,
     seed: int,
 ) -> Noisy:  # fmt: skip
-    """For the full network J is the run's, for the others what they were trained for, the terminal cost alone."""
-    problem = make_problem(config, split).priced(0.0)
+    """For the full network J is the run's without path costs, for the others what they were trained for, terminal."""
+    problem = replace(make_problem(config, split).priced(0.0), path_costs=())
     problem = problem if name in ("full", "priced") else problem.terminal_only()
     return noisy(network, noise, problem, part, split.task, name=label, passes=passes, seed=seed,
                  budget=config.search.budget)  # fmt: skip

@@ -12,6 +12,8 @@ from node_oc.discretization import TABLEAUS, DepthGrid, Network
 from node_oc.problem.cost import Cost, CrossEntropy, SoftCrossEntropy, SquaredError
 from node_oc.problem.hinge import SquaredHinge
 from node_oc.problem.ocp import Problem
+from node_oc.problem.path_cost import PathCost
+from node_oc.problem.stopping import DepthCost, DiminishingReturns
 from node_oc.seeds import derived_generator
 from node_oc.system import make_system
 
@@ -46,7 +48,7 @@ def make_network(config: Config, split: Split, depth: int | None = None, name: s
 
 
 def make_problem(config: Config, split: Split) -> Problem:
-    """The configured cost, or squared error in regression, as stage and terminal cost."""
+    """The configured cost, or squared error in regression, as stage and terminal cost, and in the cost of depth."""
     c = config.problem
     costs: dict[str, Callable[[], Cost]] = {
         "soft_cross_entropy": lambda: SoftCrossEntropy(split.outputs, c.eps),
@@ -54,4 +56,10 @@ def make_problem(config: Config, split: Split) -> Problem:
         "squared_hinge": SquaredHinge,
     }
     cost = costs[c.cost]() if split.task == "classification" else SquaredError()
-    return Problem(cost, cost, c.stage_weight, c.energy, 0.0 if c.price == "auto" else c.price)
+    paths: list[PathCost] = []
+    if c.depth_cost:
+        paths.append(DepthCost(cost, c.depth_cost, c.depth_temperature, c.depth_weight))
+    if c.returns is not None:
+        paths.append(DiminishingReturns(c.returns, c.returns_weight))
+    price = 0.0 if c.price == "auto" else c.price
+    return Problem(cost, cost, c.stage_weight, c.energy, price, path_costs=tuple(paths))

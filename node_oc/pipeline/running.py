@@ -77,6 +77,11 @@ def _check_growth(config: Config, split: Split, only_fit: bool, start: Network |
     if config.search.way == "grow" and config.problem.price == 0 and not only_fit:
         raise ConfigError("problem.price", got=0, expected="auto, or a price above 0, where the network grows",
                           do="Leave it out, or cut without a price: search.way=cut.")  # fmt: skip
+    c = config.problem
+    if config.search.way == "grow" and (c.depth_cost or c.returns is not None) and not only_fit:
+        key = "depth_cost" if c.depth_cost else "returns"
+        raise ConfigError(f"problem.{key}", got=getattr(c, key), expected="none where the network grows",
+                          do="Whether a layer pays is asked by the stage cost: use search.way=cut.")  # fmt: skip
     if start is None:
         return
     if config.system.kind != "adopted":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from node_oc.discretization.driver import TIME, Driver
 from node_oc.discretization.network import Network
 from node_oc.errors import ConfigError, DivergenceError
 from node_oc.problem.ocp import Problem
+from node_oc.trajectory.layout import states_alone
 from node_oc.trajectory.rollout import Trajectory
 
 
@@ -40,7 +42,8 @@ def step_hamiltonian(
 
     Its gradient in x_k is p_k, that in u_k, with the control cost's, is dJ/du_k (the discrete maximum principle
     in the sign p = dJ/dx; arXiv 1803.01299 has the other one). A table of several stages reads l at its stage
-    states, with its own weights, as J does: they depend on u_k too (our derivation).
+    states, with its own weights, as J does: they depend on u_k too (our derivation). Path costs are in it through the
+    costate alone; then its gradient in x_k is p_k less that of the path costs.
 
     Args:
         network: whose step is taken; a sleeping one hands its state on.
@@ -65,7 +68,8 @@ def costate_sweep(trajectory: Trajectory, problem: Problem, target: Tensor) -> C
     """Backward sweep p_N = dphi/dx_N, p_k = gamma h_k l_x + (dx_{k+1}/dx_k)^T p_{k+1}, one layer at a time.
 
     Every layer takes its own step again from its state and one vector-Jacobian product of it, so that nothing
-    but states and costates is kept. They equal autograd's gradients of the whole J.
+    but states and costates is kept. They equal autograd's gradients of the whole J. A path cost Psi(x_0, .., x_N) adds
+    its gradient in x_k, the other states held, to p_k (our derivation).
 
     Args:
         trajectory: the rollout of a batch, computed with gradients or without.
@@ -85,13 +89,30 @@ def costate_sweep(trajectory: Trajectory, problem: Problem, target: Tensor) -> C
         if not cost.requires_grad:
             raise ConfigError("terminal cost", got=f"{problem.terminal}, without a gradient in the output",
                               expected="one that has it", do="Build the cost from torch operations.")  # fmt: skip
-        p = [torch.autograd.grad(cost, x)[0]]
+        along = _path_slopes(trajectory, problem, target)
+        p = [torch.autograd.grad(cost, x)[0] + along[-1]]
         _check_finite("costate p", network.depth, p[-1])
         for k in reversed(range(network.depth)):
             x = trajectory.states[k].detach().requires_grad_()
-            p.append(torch.autograd.grad(step_hamiltonian(network, problem, k, x, p[-1], target, driver), x)[0])
+            slope = torch.autograd.grad(step_hamiltonian(network, problem, k, x, p[-1], target, driver), x)[0]
+            p.append(slope + along[k])
             _check_finite("costate p", k, p[-1])
     return Costates(trajectory, tuple(reversed(p)))
+
+
+def _path_slopes(trajectory: Trajectory, problem: Problem, target: Tensor) -> list[Tensor | float]:
+    """Gradient of the path costs in each of x_0..x_N, as if they were free of each other."""
+    if not problem.path_costs:
+        return [0.0] * len(trajectory.states)
+    network, layout = trajectory.network, states_alone(trajectory.network)
+    states = [x.detach().requires_grad_() for x in trajectory.states]
+    bounds = [first for first, _ in layout.runs] + [len(states)]
+    runs = tuple(states[a:b] for a, b in pairwise(bounds))
+    free = Trajectory(network, layout, runs, states[-1], trajectory.driver)
+    value = torch.stack([cost(free, target) for cost in problem.path_costs]).sum()
+    if not value.requires_grad:
+        return [0.0] * len(states)
+    return list(torch.autograd.grad(value, states, materialize_grads=True, allow_unused=True))
 
 
 def _check_finite(what: str, k: int, value: Tensor) -> None:

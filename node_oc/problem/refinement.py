@@ -73,8 +73,12 @@ def indicators(network: Network, problem: Problem, x: Tensor, target: Tensor) ->
         target: class indices (B,) or regression targets (B, K).
 
     Raises:
+        ConfigError: costs of a whole trajectory.
         DivergenceError: a state or costate that is not finite.
     """
+    if problem.path_costs:
+        raise ConfigError("problem.path_costs", got=f"{problem.path_costs[0]!r}", expected="none",
+                          do="It is no integral over time: leave it out.")  # fmt: skip
     trajectory = rollout(network, x)
     p = costate_sweep(trajectory, problem, target).p
     halvable = [k for k in range(network.depth) if network.system.is_identity(k)]

@@ -94,7 +94,13 @@ def in_amplitudes(
         problem: whose J is differentiated.
         x, y: a batch of inputs and its targets.
         generator: see :meth:`Problem.evaluate`.
+
+    Raises:
+        ConfigError: costs of a whole trajectory, whose second derivative is not theirs where they hold something fixed.
     """
+    if problem.path_costs:
+        raise ConfigError("problem.path_costs", got=f"{problem.path_costs[0]!r}", expected="none",
+                          do="Ask for what noise adds to J without them.")  # fmt: skip
     with sdpa_kernel(MATH):
         objective = problem.evaluate(rollout(network, x, driver=driver, analytic=False), y, generator)
         if not amplitudes or not objective.smooth.requires_grad:
@@ -155,7 +161,7 @@ def explicit_regulariser(
         generator: of the probes' signs; one seeded with 0 if None.
 
     Raises:
-        ConfigError: less than one probe, or a noise that the system cannot take.
+        ConfigError: less than one probe, a noise that the system cannot take, or costs of a whole trajectory.
 
     Warns:
         NotSmoothWarning: a field with ReLU, in whose kinks no curvature is seen.

@@ -42,6 +42,12 @@ def layout_of(network: Network, start: int, stop: int) -> Layout:
     return _cached(_layout)(start, identity, network.awake, network.grid.h[start:stop], network.table.b)
 
 
+def states_alone(network: Network) -> Layout:
+    """A layout in which x_0..x_N are nodes of their own, also where a sleeping step hands its state on; no stages."""
+    identity = tuple(map(network.system.is_identity, range(network.depth)))
+    return _cached(_layout)(0, identity, tuple(range(network.depth)), network.grid.h, (1.0,))
+
+
 def _cached(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function with its cache, which a compiler cannot look into."""
     return function.__wrapped__ if torch.compiler.is_compiling() else function  # type: ignore[attr-defined]
