@@ -114,6 +114,11 @@ class ProblemSection(Section):
 class TrainingSection(Section):
     """How it is optimised, where, and how often it is saved."""
 
+    method: Literal["gradient", "msa", "emsa"] = Field(
+        default="gradient", description="gradients, or every layer minimises its own Hamiltonian: basic, extended")
+    emsa_rho: float = Field(
+        default=10.0, gt=0, description="method emsa: weight of the penalties on what makes the sweeps untrue")
+    emsa_iterations: int = Field(default=10, ge=1, description="method msa or emsa: iterations of L-BFGS in each layer")
     epochs: int = Field(default=60, gt=0, description="passes over the training set")
     min_updates: int = Field(default=1000, ge=0, description="gradient steps at least, for small sets")
     batch: int = Field(default=64, ge=0, description="samples per gradient step; 0 for all")

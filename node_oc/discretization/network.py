@@ -128,13 +128,18 @@ class Network(nn.Module):
         groups = [self.system.group(k) for k in range(self.depth)]
         return tuple(k for k, group in enumerate(groups) if group and all(bool((p == 0).all()) for p in group))
 
-    def control_energy(self) -> Tensor:
-        """Sum over the awake steps of h_k ||u_k||^2, by the table where u varies; sleeping steps have none. Scalar."""
+    def control_energy(self, steps: Collection[int] | None = None) -> Tensor:
+        """Sum over the awake steps of h_k ||u_k||^2, by the table where u varies; sleeping steps have none. Scalar.
+
+        Args:
+            steps: layers k to be counted; all if None.
+        """
         system, table = self.system, self.table
         nodes = list(zip(table.b, table.c, strict=True)) if system.varies_within_steps else [(1.0, 0.0)]
         parts = [
             self.grid.h[k] * b * p.square().sum()
-            for k in self.awake for b, c in nodes if b for p in system.control_at(k, c)
+            for k in self.awake if steps is None or k in steps
+            for b, c in nodes if b for p in system.control_at(k, c)
         ]  # fmt: skip
         if not parts:
             return next(self.parameters(), torch.zeros(())).new_zeros(())

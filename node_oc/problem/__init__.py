@@ -2,6 +2,7 @@
 
 from node_oc.problem.cost import Cost, CrossEntropy, Distillation, SoftCrossEntropy, SquaredError
 from node_oc.problem.costate import Costates, costate_sweep, step_hamiltonian
+from node_oc.problem.error_estimate import ErrorEstimate, ErrorTerms
 from node_oc.problem.group_minimum import GroupHamiltonian
 from node_oc.problem.hamiltonian import Hamiltonians, hamiltonians
 from node_oc.problem.hinge import SquaredHinge
@@ -14,8 +15,8 @@ from node_oc.problem.slopes import discrete_slopes
 from node_oc.problem.torch_loss import TorchLoss
 
 __all__ = [
-    "Adapted", "Cost", "Costates", "CrossEntropy", "Distillation", "GroupHamiltonian", "Hamiltonians", "Indicators",
-    "Objective", "PathCost", "Problem", "Regulariser", "Round", "SoftCrossEntropy", "SquaredError", "SquaredHinge",
-    "TorchLoss", "adapt", "costate_sweep", "discrete_slopes", "explicit_regulariser", "group_gradients", "group_norms",
-    "hamiltonians", "indicators", "optimality_ratios", "shrink_", "step_hamiltonian",
+    "Adapted", "Cost", "Costates", "CrossEntropy", "Distillation", "ErrorEstimate", "ErrorTerms", "GroupHamiltonian",
+    "Hamiltonians", "Indicators", "Objective", "PathCost", "Problem", "Regulariser", "Round", "SoftCrossEntropy",
+    "SquaredError", "SquaredHinge", "TorchLoss", "adapt", "costate_sweep", "discrete_slopes", "explicit_regulariser",
+    "group_gradients", "group_norms", "hamiltonians", "indicators", "optimality_ratios", "shrink_", "step_hamiltonian",
 ]  # fmt: skip

@@ -55,6 +55,13 @@ def step_hamiltonian(
         driver: of the trajectory that the state is from.
     """
     after, stages = network.advance(k, x, driver)
+    return taken_hamiltonian(network, problem, k, after, stages, p, target)
+
+
+def taken_hamiltonian(
+    network: Network, problem: Problem, k: int, after: Tensor, stages: tuple[Tensor, ...], p: Tensor, target: Tensor
+) -> Tensor:
+    """The same, of a step that has been taken: its state x_{k+1} and its stage states, of :meth:`Network.advance`."""
     value = (p * after).sum()
     if problem.stage_weight:
         weight = problem.stage_weight * network.grid.h[k] * network.system.pace

@@ -26,6 +26,7 @@ from node_oc.training.checkpoint import TrainingFolder
 from node_oc.training.memory import keep_freed_memory
 from node_oc.training.method import Info, awake_parameters
 from node_oc.training.methods import make_method
+from node_oc.training.watching import watched
 from node_oc.trajectory.rollout import rollout
 
 Progress = Callable[[str, int, int, Info], None]
@@ -154,6 +155,7 @@ def fit(
             batch = (x[mine], y[mine]) if chosen is None else (x[chosen[mine]], y[chosen[mine]])
             whole = len(x) if chosen is None else len(chosen)
             rows = (fabric.global_rank, fabric.world_size, whole) if fabric.world_size > 1 else None
+            estimate = watched(network, problem, options, update, batch, len(x), RECORDS, updates)
             info = method.step(update, *batch, rows)
             if not (info.objective < ceiling and math.isfinite(info.gradient_norm)):
                 raise _diverged(network, batch[0], plan, update, info.objective, options)
@@ -162,6 +164,8 @@ def fit(
                 torch._foreach_lerp_(list(average.values()), list(weights.values()), 1 / (update - averaging + 1))
             if (update + 1) % max(1, updates // RECORDS) == 0:
                 store.record({"training": plan.name, "update": update + 1, **asdict(info)})
+            if estimate is not None:
+                store.record({"training": plan.name, "update": update + 1, "error_terms": asdict(estimate.terms())})
             if progress:
                 progress(plan.name, update + 1, updates, info)
             if stop is not None and update + 1 < updates and stop(plan.name, update + 1):

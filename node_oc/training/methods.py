@@ -1,4 +1,4 @@
-"""Which method trains a network: gradients, or the maximum principle where weights are discrete."""
+"""Which method trains a network: gradients, or the maximum principle."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from node_oc.config import TrainingSection
 from node_oc.discretization.network import Network
 from node_oc.problem.ocp import Problem
 from node_oc.training.method import Method
+from node_oc.training.msa.emsa import EMSA
 from node_oc.training.msa.method import MSA
 
 
 def make_method(
     network: Network, problem: Problem, options: TrainingSection, steps: int, cosine: bool, fabric: Fabric,
     *, epoch: int = 1,
-) -> Method:  # fmt: skip
-    """:class:`MSA` where an awake step has discrete weights, otherwise the (proximal) gradient method.
+) -> Method | EMSA:  # fmt: skip
+    """:class:`MSA` where an awake step has discrete weights, :class:`EMSA` where ``options.method`` asks for it,
+    otherwise the (proximal) gradient method.
 
     Args:
         network: what is trained.
@@ -29,6 +31,8 @@ def make_method(
     Raises:
         ConfigError: a discrete layer without a rule, or options that the method cannot follow.
     """
-    if any(network.system.discrete(k) for k in network.awake):
+    if any(network.system.discrete(k) for k in network.awake) and options.method != "emsa":
         return MSA(network, problem, options, steps, cosine, fabric, epoch=epoch)
+    if options.method != "gradient":
+        return EMSA(network, problem, options, fabric)
     return Method(network, problem, options, steps, cosine, fabric)

@@ -52,12 +52,31 @@ class DenseOutput:
         step = (torch.searchsorted(self.t, t, right=True) - 1).clamp(0, len(self.nodes) - 1)
         r = (NODES - 1) * (t - self.t[step]) / (self.t[step + 1] - self.t[step])
         x = self.nodes.transpose(1, 2)[step, torch.arange(size, device=step.device)]  # (B, 5, ...)
-        weights = []
-        for j in range(NODES):  # Lagrange
-            others = [m for m in range(NODES) if m != j]
-            weights.append(torch.stack([(r - m) / (j - m) for m in others]).prod(0))
-        weight = torch.stack(weights, 1).to(x)
+        weight = _lagrange(r).to(x)
         return (weight.reshape(*weight.shape, *(1,) * (x.dim() - 2)) * x).sum(1)
+
+    def within(self, step: int, places: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Of one step: times (m,), states (m, B, ...) and their rates dx/dt, all of the same polynomial.
+
+        Args:
+            step: 0..S-1.
+            places: m, equally spaced, the beginning of the step among them and its end not.
+        """
+        r = (NODES - 1) * torch.arange(places, dtype=self.t.dtype, device=self.t.device) / places
+        length = self.t[step + 1] - self.t[step]
+        weight, rate = torch.func.jvp(_lagrange, (r,), (torch.full_like(r, NODES - 1),))
+        x = self.nodes[step]
+        states, rates = (torch.tensordot(w.to(x), x, 1) for w in (weight, rate / length))
+        return self.t[step] + length * r / (NODES - 1), states, rates
+
+
+def _lagrange(r: Tensor) -> Tensor:
+    """Weights (B, 5) of the five nodes at the places r (B,) in [0, 4] of a step."""
+    weights = []
+    for j in range(NODES):
+        others = [m for m in range(NODES) if m != j]
+        weights.append(torch.stack([(r - m) / (j - m) for m in others]).prod(0))
+    return torch.stack(weights, 1)
 
 
 @torch.no_grad()

@@ -1,0 +1,171 @@
+"""Optimal stopping in continuous depth: the free boundary, the first time at which going on no longer pays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from node_oc.errors import ConfigError, DataError, DivergenceError, ShapeError
+from node_oc.problem.stopping import readout_features
+from node_oc.trajectory.dense import DenseOutput
+
+SURENESS = 3  # features of a readout by itself; the others of readout_features are changes since an exit before
+PLACES = 16  # looked at in every step of the solver
+HALVINGS = 50  # of a bracket: more than a float64 time has digits
+
+
+@dataclass(frozen=True)
+class ExpectedLoss:
+    """e = E[L(yhat, Y) | readout], affine in what the readout shows: entropy, margin, top probability.
+
+    Differentiable in the readout. Our formulation: the paper (arXiv 2506.16862) could not be read.
+
+    Attributes:
+        offset: in units of the loss.
+        weights: one of each feature.
+        error: root mean square of the fit.
+    """
+
+    offset: float
+    weights: tuple[float, ...]
+    error: float
+
+    def __call__(self, readout: Tensor) -> Tensor:
+        """The estimate for readouts (.., B, K), one for each sample, (.., B)."""
+        features = readout_features(readout)[..., :SURENESS]
+        return self.offset + features @ features.new_tensor(self.weights)
+
+
+def fit_expected_loss(readouts: Tensor, losses: Tensor) -> ExpectedLoss:
+    """Least squares of losses on features of their readouts; on validation data, so that it is honest about both.
+
+    Args:
+        readouts: of the samples at some times, (.., K).
+        losses: L(yhat, y) of each, of the same shape without K.
+
+    Raises:
+        ShapeError: they do not belong together.
+        DataError: fewer samples than coefficients, or losses that are not finite.
+    """
+    if readouts.shape[:-1] != losses.shape:
+        raise ShapeError("losses", got=tuple(losses.shape), expected=tuple(readouts.shape[:-1]),
+                         do="Give one loss for each readout.")  # fmt: skip
+    features = readout_features(readouts.detach())[..., :SURENESS].reshape(-1, SURENESS).double()
+    loss = losses.detach().reshape(-1).double()
+    if len(loss) <= SURENESS or not bool(torch.isfinite(loss).all() & torch.isfinite(features).all()):
+        raise DataError("losses", got=f"{len(loss)} of them, finite or not", expected=f"more than {SURENESS}, finite",
+                        do="Fit on a validation part of a network that has not diverged.")  # fmt: skip
+    mean, scale = features.mean(0), features.std(0).clamp_min(1e-12)
+    design = torch.cat([torch.ones_like(features[:, :1]), (features - mean) / scale], 1)
+    # gelsd: of two classes the top probability is a function of the margin, and nearly a line in the entropy
+    found = torch.linalg.lstsq(design.cpu(), loss.cpu()[:, None], driver="gelsd").solution[:, 0]
+    weights = found[1:] / scale.cpu()
+    error = float((design.cpu() @ found - loss.cpu()).square().mean().sqrt())
+    return ExpectedLoss(float(found[0] - weights @ mean.cpu()), tuple(weights.tolist()), error)
+
+
+@dataclass(frozen=True)
+class FreeBoundary:
+    """When each sample of a batch may stop.
+
+    Attributes:
+        times: the first t with -(d/dt) e(t) <= c, (B,), float64, in units of time; T where there is none.
+        reached: whether there is one, (B,).
+        states: x at these times, (B, ...).
+        cost: c, loss per unit of time.
+        horizon: T.
+    """
+
+    times: Tensor
+    reached: Tensor
+    states: Tensor
+    cost: float
+    horizon: float
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in words."""
+        mean, late = float(self.times.mean()), int((~self.reached).sum())
+        text = f"At {self.cost:g} per unit of time a sample stops at t = {mean:.3g} of {self.horizon:.3g} on average"
+        return f"{text}; {late} of {len(self.times)} never come to their boundary." if late else f"{text}."
+
+
+def free_boundary(
+    path: DenseOutput, estimate: Callable[[Tensor], Tensor], cost: float, *, places: int = PLACES
+) -> FreeBoundary:
+    """Stop every sample at the first t with -(d/dt) e(t) <= c (theory, section 4; our formulation).
+
+    The derivative runs through the solver's own interpolant, by autograd. A crossing is bracketed between neighbouring
+    places of a grid and bisected to the last digit of a float64 time; two crossings between two places are not seen.
+
+    Args:
+        path: of the ODE, of :func:`node_oc.dense_output`.
+        estimate: states (n, ...) to e, (n,), each of its own state alone, differentiable; n is B or more.
+        cost: c >= 0, in units of the loss per unit of time. At 0: the first time at which e no longer falls.
+        places: of the grid, in every step of the solver.
+
+    Raises:
+        ConfigError: a negative or infinite cost, or no places.
+        DivergenceError: a derivative that is not finite.
+    """
+    if not 0 <= cost < math.inf:
+        raise ConfigError("cost per unit of time", got=cost, expected="a finite number >= 0", do="Correct it.")
+    if places < 1:
+        raise ConfigError("places", got=places, expected="at least 1", do="Correct it.")
+
+    size = path.nodes.shape[2]
+    before, after = torch.zeros(size, dtype=torch.float64, device=path.t.device), path.t[-1].expand(size)
+    reached = torch.zeros(size, dtype=torch.bool, device=path.t.device)
+    last = before  # the place before the one that is looked at
+    for step in range(len(path.nodes)):
+        t, states, rates = path.within(step, places)
+        pays = _checked(_falling(estimate, states, rates)) > cost
+        for place, still in zip(t, pays, strict=True):
+            new = ~still & ~reached
+            before, after = torch.where(new, last, before), torch.where(new, place, after)
+            reached, last = reached | new, place.expand(size)
+        if bool(reached.all()):
+            break
+    else:
+        new = ~reached & ~(_checked(falling(path, estimate, path.t[-1].expand(size))) > cost)
+        before, reached = torch.where(new, last, before), reached | new
+    for _ in range(HALVINGS):
+        middle = (before + after) / 2
+        pays = falling(path, estimate, middle) > cost
+        before, after = torch.where(pays, middle, before), torch.where(pays, after, middle)
+    times = torch.where(reached, after, path.t[-1])
+    with torch.no_grad():
+        return FreeBoundary(times, reached, path(times), cost, float(path.t[-1]))
+
+
+def falling(path: DenseOutput, estimate: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
+    """-(d/dt) e at a time of each sample, (B,), by the derivative of the interpolant.
+
+    Args:
+        path: of the ODE.
+        estimate: states (B, ...) to e, (B,).
+        t: times, float64 (B,).
+    """
+    with torch.enable_grad():
+        t = t.detach().clone().requires_grad_()
+        (slope,) = torch.autograd.grad(estimate(path(t)).sum(), t)
+    return -slope
+
+
+def _falling(estimate: Callable[[Tensor], Tensor], states: Tensor, rates: Tensor) -> Tensor:
+    """The same, grad e . dx/dt, of states (m, B, ...) with their rates, (m, B)."""
+    with torch.enable_grad():
+        x = states.detach().flatten(0, 1).requires_grad_()
+        (slope,) = torch.autograd.grad(estimate(x).sum(), x)
+    return -(slope.unflatten(0, states.shape[:2]) * rates).flatten(2).sum(2)
+
+
+def _checked(slope: Tensor) -> Tensor:
+    if not bool(torch.isfinite(slope).all()):
+        raise DivergenceError("the derivative of the expected loss", got="a number that is not finite",
+                              expected="finite numbers", do="Check the weights, the inputs and e.")  # fmt: skip
+    return slope
