@@ -84,6 +84,7 @@ _HOME = {
     "fit_expected_loss": "policies.free_boundary", "ExpectedLoss": "policies.free_boundary",
     "crop": "cropping", "deepen": "cropping", "shorten": "cropping",
     "measure": "measuring", "Measure": "measuring", "Model": "inference",
+    "EarlyExit": "inference", "Exited": "inference",
     "DepthSearch": "search.depth", "GrowthSearch": "search.grow", "Found": "search.found",
     "Protocol": "search.protocol", "crop_horizon": "search.horizon", "HorizonCrop": "search.horizon",
     "Sweeps": "search.sweeps", "Rivals": "search.rivals",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from node_oc.data.split import Scale, Split
 from node_oc.diagnosis.uncertainty import Predictive, monte_carlo
@@ -17,36 +17,25 @@ from node_oc.discretization.network import Network
 from node_oc.discretization.noise import Noise
 from node_oc.discretization.noise_spec import noise_from, noise_spec
 from node_oc.errors import ConfigError, ShapeError, StoreError
-
-# Types of which every value is a float32 too.
-WITHIN_FLOAT32 = frozenset(
-    {torch.float32, torch.float16, torch.bfloat16, torch.uint8, torch.int8, torch.int16, torch.bool}
-)
+from node_oc.inference.early_exit import DropAt, EarlyExit
+from node_oc.inference.scaled import Scaled
+from node_oc.policies import Policy, policy_from
 
 
-class Model(nn.Module):
+class Model(Scaled):
     """Raw features (B, D) to logits (B, K), or to a target in its own units (B, 1) in regression.
 
     Args:
         network: the trained network.
         x_scale: how raw features became the network's inputs.
         y_scale: how raw targets became the network's targets; None in classification.
-        meta: task, class names and feature names, JSON-able; and, where there was any, the noise of the training.
+        meta: task, class names and feature names, JSON-able; and, where there are any, the noise of the training and
+            the policy of early exit under "stopping".
     """
 
-    x_mean: Tensor
-    x_std: Tensor
-    y_mean: Tensor | None
-    y_std: Tensor | None
-
     def __init__(self, network: Network, x_scale: Scale, y_scale: Scale | None, meta: dict[str, Any]) -> None:
-        super().__init__()
-        self.network, self.meta = network, meta
-        # Mean and deviation in float64: a time stamp of 1e9 seconds has no digits left in float32.
-        self.register_buffer("x_mean", x_scale.mean.double())
-        self.register_buffer("x_std", x_scale.std.double())
-        self.register_buffer("y_mean", None if y_scale is None else y_scale.mean.double())
-        self.register_buffer("y_std", None if y_scale is None else y_scale.std.double())
+        super().__init__(network, x_scale, y_scale)
+        self.meta = meta
 
     @classmethod
     def of(cls, network: Network, split: Split, noise: Noise | None = None) -> Model:
@@ -91,7 +80,7 @@ class Model(nn.Module):
             y_scale = Scale(tensors["y_mean"], tensors["y_std"]) if "y_mean" in tensors else None
             names: dict[str, Any] = {key: description[key] for key in ("task", "classes", "features")}
             # Files of earlier versions have none.
-            names |= {key: description[key] for key in ("noise",) if key in description}
+            names |= {key: description[key] for key in ("noise", "stopping") if key in description}
             model = cls(network, Scale(tensors["x_mean"], tensors["x_std"]), y_scale, names)
             model.load_state_dict(dict(tensors))
         except (KeyError, RuntimeError, ConfigError) as error:
@@ -110,29 +99,30 @@ class Model(nn.Module):
         return None if spec is None else noise_from(spec)
 
     @property
-    def dtype(self) -> torch.dtype:
-        """Floating point type that the network computes in."""
-        return next((p.dtype for p in self.network.parameters()), torch.float32)
+    def policy(self) -> Policy | None:
+        """When a sample stops, where the model has been taught to stop early; None elsewhere.
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Raw features to logits or targets."""
-        dtype = self.dtype
-        out = self.network(self._standardised(x, dtype).to(dtype))
-        return out if self.y_mean is None or self.y_std is None else out * self.y_std + self.y_mean
-
-    def _standardised(self, x: Tensor, dtype: torch.dtype) -> Tensor:
-        """z = (x - mean) / std, to the digits that x and the network have.
-
-        In place, so that one temporary lives at a time: with several in float64, allocating them takes longer than the
-        forward pass of a short network.
+        Raises:
+            StoreError: a description that this version does not understand.
         """
-        if x.dtype in WITHIN_FLOAT32 and dtype != torch.float64:
-            # The mean in two parts. Near it the first difference is exact, far from it the second is a rounding error:
-            # float32 throughout, and the relative error of z is below 3 * 2**-23 wherever x lies.
-            mean = self.x_mean.float()
-            rest = (self.x_mean - mean).float()
-            return x.float().sub(mean).sub_(rest).div_(self.x_std.float())
-        return x.to(torch.float64).sub(self.x_mean).div_(self.x_std)
+        stopping = self.meta.get("stopping")
+        return None if stopping is None else policy_from(stopping["policy"])
+
+    def early_exit(self, drop_at: DropAt | None = None) -> EarlyExit:
+        """The model as one that stops each sample when its policy says so.
+
+        Args:
+            drop_at: see :class:`EarlyExit`.
+
+        Raises:
+            ConfigError: the model has no policy.
+        """
+        policy = self.policy
+        if policy is None:
+            raise ConfigError("policy of the model", got="none: it never learnt when to stop",
+                              expected="a model that `node-oc stop` wrote",
+                              do="Fit a policy first: node-oc stop RUN; or give EarlyExit one.")  # fmt: skip
+        return EarlyExit(self, policy, drop_at)
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> tuple[list[str] | list[float], Tensor]:
@@ -146,6 +136,20 @@ class Model(nn.Module):
         if self.meta["task"] == "regression":
             return out[:, 0].tolist(), out[:, :0]
         return self._labels(out), out.softmax(1)
+
+    def predict_early(self, x: Tensor) -> tuple[list[str] | list[float], Tensor, list[int]]:
+        """Predict as :meth:`predict`, each sample with as many layers as it needs, and say how many: depths k.
+
+        Raises:
+            ShapeError: another number of features than the model was trained on.
+            ConfigError: the model has no policy.
+        """
+        early = self.early_exit()
+        self._check(x)
+        out, depths = early(x.to(self.x_mean.device))
+        if self.meta["task"] == "regression":
+            return out[:, 0].tolist(), out[:, :0], depths.tolist()
+        return self._labels(out), out.softmax(1), depths.tolist()
 
     @torch.no_grad()
     def predict_noisy(
@@ -174,7 +178,7 @@ class Model(nn.Module):
                               expected="a noise to predict by",
                               do="Train with one, --driver stochastic_depth; or give one that it never met, on the "
                               "command line with --driver and --keep.")  # fmt: skip
-        z = self._standardised(x.to(self.x_mean.device), self.dtype).to(self.dtype)
+        z = self.standardised(x.to(self.x_mean.device))
         found = monte_carlo(self.network, z, noise, self.meta["task"], samples=samples, generator=generator,
                             antithetic=antithetic)  # fmt: skip
         if self.meta["task"] != "regression":

@@ -1,11 +1,12 @@
 """Depth as optimal stopping: at each layer, stop and predict, or continue."""
 
 from node_oc.problem.stopping.depth_cost import DepthCost
-from node_oc.problem.stopping.features import CHANGE_FEATURES, FEATURES, readout_features
+from node_oc.problem.stopping.features import CHANGE_FEATURES, FEATURES, readout_features, sureness
 from node_oc.problem.stopping.law import stopping_chances, stopping_gain, stopping_law
 from node_oc.problem.stopping.returns import DiminishingReturns, ReturnsBound, loss_lipschitz, returns_bound
 
 __all__ = [
     "CHANGE_FEATURES", "FEATURES", "DepthCost", "DiminishingReturns", "ReturnsBound", "loss_lipschitz",
     "readout_features", "returns_bound", "stopping_chances", "stopping_gain", "stopping_law",
+    "sureness",
 ]  # fmt: skip

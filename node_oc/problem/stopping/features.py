@@ -17,6 +17,7 @@ FEATURES = (
     "change of margin",
     "change of top probability",
 )
+MANY, FEW = 128, 32  # samples and classes from and up to which features are computed class by class
 CHANGE_FEATURES = ("size", "change")  # of a regression, which has no entropy
 
 
@@ -49,13 +50,25 @@ def readout_features(
     if readout.shape[-1] < 2:
         raise ConfigError("features of a readout", got="one output, which has no entropy", expected="2 classes or more",
                           do='Give task="regression": there the changes of the output are looked at.')  # fmt: skip
-    now = _sureness(readout)
-    return torch.cat([now, torch.zeros_like(now) if before is None else now - _sureness(before)], -1)
+    now = sureness(readout)
+    return torch.cat([now, torch.zeros_like(now) if before is None else now - sureness(before)], -1)
 
 
-def _sureness(readout: Tensor) -> Tensor:
-    """Entropy, margin and top probability, (.., B, 3)."""
+def sureness(readout: Tensor) -> Tensor:
+    """Entropy, margin and top probability of readouts (.., B, K), (.., B, 3): the features before their changes."""
+    if readout.dim() > 1 and readout.shape[-2] >= MANY and readout.shape[-1] <= FEW:
+        return _by_class(readout.mT.contiguous())
     log = readout.log_softmax(-1)
     two = readout.topk(2, dim=-1).values
     entropy = -(log.exp() * log).sum(-1)
     return torch.stack([entropy, two[..., 0] - two[..., 1], log.amax(-1).exp()], -1)
+
+
+def _by_class(readout: Tensor) -> Tensor:
+    """The same from (.., K, B): a quarter of the time for thousands of samples, whose few classes fill no vector."""
+    top, place = readout.max(-2, keepdim=True)
+    less = readout - top
+    weights = less.exp()
+    total = weights.sum(-2)
+    margin = -less.scatter(-2, place, -torch.inf).amax(-2)
+    return torch.stack([total.log() - (weights * less).sum(-2) / total, margin, total.reciprocal()], -1)
