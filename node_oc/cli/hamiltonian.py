@@ -61,6 +61,8 @@ def show_hamiltonians(problem: Problem, found: Hamiltonians) -> None:
     console.print(table)
     print(f"Hamiltonians of J with stage weight {problem.stage_weight:g}, energy {problem.energy:g} "
           f"and price {problem.group_price:g}.")  # fmt: skip
+    if problem.path_costs:
+        print("Its costs of the whole trajectory are in all columns but the Hamiltonian itself.")
     print(found.sentence)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,10 +12,13 @@ from torch import Tensor
 
 from node_oc.discretization import Network
 from node_oc.problem import Problem, costate_sweep, step_hamiltonian
+from node_oc.problem.stopping import DepthCost, DiminishingReturns
 from node_oc.trajectory import Trajectory, rollout
 from node_oc.trajectory.layout import Layout
 
 AWAKE = (0, 2, 3)
+# Beside them, costs of the whole path: L_depth with features of a classification or a regression, and the penalty.
+PATHS = {"soft-cross-entropy": (DiminishingReturns(0.3, 0.1),), "squared-error": ()}
 
 
 def watched(net: Network, x: Tensor) -> tuple[Trajectory, list[Tensor]]:
@@ -58,6 +62,9 @@ def test_costates_and_gradients_in_the_controls_equal_autograd(name: str, table:
     net, x, y = network(name, table), inputs(), target(cost)
     net.set_awake(AWAKE)
     problem = Problem(COSTS[cost](), COSTS[cost](), stage_weight=0.7, energy=0.02, group_price=0.1)
+    if cost in PATHS:
+        law = DepthCost(problem.terminal, 0.05, temperature=0.5)
+        problem = replace(problem, path_costs=(law, *PATHS[cost]))
     trajectory, zeros = watched(net, x)
     smooth = problem.evaluate(trajectory, y).smooth
     sweep = costate_sweep(trajectory, problem, y)

@@ -186,7 +186,7 @@ def test_the_penalty_by_hand() -> None:
     """From x_0 = 1: increments 0.3, 0.21, 0.147 at r = 0.7; each is above half of the one before by 0.2 of that."""
     trajectory = rollout(geometric(0.7, 3), torch.tensor([[1.0, 0.0], [0.0, 2.0]]).double())
     value = DiminishingReturns(0.5, 2.0)(trajectory, Y)
-    assert float(value) == pytest.approx(2 * 0.2 * (0.3 + 0.21) * 1.5)
+    assert value.item() == pytest.approx(2 * 0.2 * (0.3 + 0.21) * 1.5)
     assert float(DiminishingReturns(0.7)(trajectory, Y)) == pytest.approx(0, abs=1e-12)
     sleeping = geometric(0.7, 3)
     sleeping.set_awake((0, 2))

@@ -95,7 +95,7 @@ class ReturnsBound:
         cost: c of a layer.
         lipschitz: of readout and loss.
         rate: the least r with ||F_k|| <= r^k ||F_0|| on every sample and awake step; inf where F_0 = 0 and others not.
-        first: the largest ||F_0||.
+        first: ||F_0||, the largest of all samples.
         norms: ||F_k|| of awake steps, means over the samples.
         depth: the first k with Lip ||F_0|| r^k / (1 - r) <= c, whatever N; None where r >= 1, which bounds nothing.
         depths: of every sample, (B,): the first k with Lip (||F_k|| + .. + ||F_{N-1}||) <= c; of this network, sharper.
@@ -148,12 +148,12 @@ def returns_bound(trajectory: Trajectory, layer: float, lipschitz: float) -> Ret
     norms = torch.stack([n.detach().double() for n in increment_norms(trajectory)])
     tails = norms.flip(0).cumsum(0).flip(0)  # (n, B)
     depths = (lipschitz * tails > layer).sum(0)  # tails fall with k
-    first, k = norms[0], torch.arange(1, len(norms), dtype=torch.float64)[:, None]
-    roots = (norms[1:] / first).pow(1 / k.to(norms))
-    rate = float(torch.where(norms[1:] == 0, 0.0, roots).max()) if len(norms) > 1 else 0.0
+    first, largest = norms[0].max(), norms[1:].amax(1)
+    roots = (largest / first).pow(1 / torch.arange(1, len(norms)).to(norms))
+    rate = max([0.0, *torch.where(largest == 0, 0.0, roots).tolist()])
     depth = None
     if rate < 1:
-        rest, depth = lipschitz * float(first.max()) / (1 - rate), 0
+        rest, depth = lipschitz * float(first) / (1 - rate), 0
         if rest > layer:
             depth = math.ceil(math.log(layer / rest) / math.log(rate)) if rate > 0 else 1
-    return ReturnsBound(layer, lipschitz, rate, float(first.max()), tuple(norms.mean(1).tolist()), depth, depths)
+    return ReturnsBound(layer, lipschitz, rate, float(first), tuple(norms.mean(1).tolist()), depth, depths)

@@ -1,0 +1,1 @@
+"""Networks that know when to stop, sample by sample."""
