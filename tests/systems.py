@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from node_oc.errors import ShapeError
-from node_oc.system import DenseSystem, System
+from node_oc.system import DenseSystem, System, TokenVectors, TransformerSystem
 
 
 class Field(System):
@@ -151,6 +153,27 @@ class Projecting(System):
 
     def spec(self) -> dict[str, Any]:
         return {"kind": "projecting"}
+
+
+class Padded(TransformerSystem):
+    """A Transformer on sequences made of two numbers (a, b): a; padding, or b where it is positive; padding."""
+
+    def __init__(self, outputs: int, steps: Any, generator: torch.Generator | None = None, **sizes: Any) -> None:
+        sizes = {"width": 4, "heads": 2, "hidden": 5, "row_norm": 0.0, **sizes}
+        super().__init__(TokenVectors(1, 3), outputs, steps=steps, generator=generator, **sizes)
+
+    def lift(self, x: Tensor) -> Tensor:
+        nothing = torch.full_like(x[:, :1], math.nan)
+        return super().lift(torch.cat([x[:, :1], torch.where(x[:, 1:] > 0, x[:, 1:], nothing), nothing], 1)[..., None])
+
+    def spec(self) -> dict[str, Any]:
+        return {"kind": "padded"}
+
+    def _with(self, steps: Any) -> Padded:
+        other = Padded(self._sizes["outputs"], 0)
+        other.lifting, other.reading = copy.deepcopy(self.lifting), copy.deepcopy(self.reading)
+        other.steps = nn.ModuleList(steps)
+        return other
 
 
 def randn(*shape: int, seed: int = 0) -> Tensor:

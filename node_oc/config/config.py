@@ -26,15 +26,17 @@ from node_oc.config.sections import (
 from node_oc.errors import ConfigError
 
 # Fields of the system that have no meaning for each kind.
+_ATTENTION = ("heads", "patch")
 _STEPPED = ("step", "table", "branches")
 _DRAWN = ("channels", "activation", "lift", "head", "row_norm", "model", "arguments")
 OF_OTHERS = {
-    "dense": ("channels", "image", "model", "arguments", "layers", "values"),
-    "conv": ("width", "hidden", "lift", "head", "model", "arguments", "layers", "values"),
+    "dense": ("channels", "image", "model", "arguments", "layers", "values", *_ATTENTION),
+    "conv": ("width", "hidden", "lift", "head", "model", "arguments", "layers", "values", *_ATTENTION),
+    "transformer": ("channels", "lift", "head", "branches", "model", "arguments", "layers", "values"),
     "adopted": ("depth", "width", "hidden", "channels", "activation", "lift", "head", "row_norm", "layers", "values",
-                *_STEPPED),
-    "discrete": ("depth", "width", "hidden", *_DRAWN, *_STEPPED),
-    "discrete_residual": ("image", "layers", "branches", *_DRAWN),
+                *_STEPPED, *_ATTENTION),
+    "discrete": ("depth", "width", "hidden", *_DRAWN, *_STEPPED, *_ATTENTION),
+    "discrete_residual": ("image", "layers", "branches", *_DRAWN, *_ATTENTION),
 }  # fmt: skip
 
 

@@ -24,12 +24,6 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "data": {"source": "idx"},
         "system": {"kind": "conv", "depth": 18, "activation": "relu"},
         "training": {"epochs": 10, "batch": 128, "learning_rate": 2e-3}},
-    "digits-ternary": {
-        "data": {"source": "digits"},
-        "system": {"kind": "discrete", "layers": ("256", "256"), "values": "ternary"},
-        "problem": {"cost": "cross_entropy", "stage_weight": 0.0},
-        "training": {"epochs": 60, "batch": 64, "learning_rate": 1e-3, "beta2": 0.999, "clip": 0.0, "threads": 1,
-                     "msa_rho": 0.25, "msa_forget": 0.1, "msa_sparsity": 2e-4}},
     "mnist-binary": {
         "data": {"source": "idx"},
         "system": {"kind": "discrete", "layers": ("2048", "2048", "2048"), "values": "binary"},
@@ -40,5 +34,13 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "system": {"kind": "discrete", "layers": ("2048", "2048", "2048"), "values": "ternary"},
         "problem": {"cost": "cross_entropy", "stage_weight": 0.0},
         "training": {"epochs": 10, "batch": 100, "learning_rate": 1e-3, "beta2": 0.999, "clip": 0.0, "msa_rho": 0.25}},
+    "digits-transformer": {
+        "data": {"source": "digits"},
+        "system": {"kind": "transformer", "depth": 8, "width": 32, "hidden": 64, "patch": 2, "activation": "gelu"},
+        "training": {"epochs": 30, "batch": 64, "learning_rate": 3e-3, "threads": 1}},
+    "mnist-transformer": {
+        "data": {"source": "idx"},
+        "system": {"kind": "transformer", "depth": 24, "width": 64, "hidden": 128, "patch": 7, "activation": "gelu"},
+        "training": {"epochs": 10, "batch": 128, "learning_rate": 2e-3}},
 }
 # fmt: on

@@ -66,17 +66,27 @@ class DataSection(Section):
 class SystemSection(Section):
     """The residual network: what is controlled, and how depth is stepped."""
 
-    kind: Literal["dense", "conv", "adopted", "discrete", "discrete_residual"] = Field(
+    kind: Literal["dense", "conv", "transformer", "adopted", "discrete", "discrete_residual"] = Field(
         default="dense", description="what a step is made of")
     model: Text | None = Field(default=None, description="name of the model, as of node-oc adopt, kind adopted")
     arguments: Arguments = Field(default={}, description="keyword arguments of the model, kind adopted")
-    depth: int = Field(default=20, ge=1, le=10000, description="residual steps N; those of the model, kind adopted")
-    width: int = Field(default=32, ge=1, description="state size D, numbers per sample, kind dense, discrete_residual")
-    hidden: int = Field(default=32, ge=1, description="hidden units of a branch, kind dense, discrete_residual")
+    depth: int = Field(
+        default=20, ge=1, le=10000,
+        description="residual steps N, two of them a block of kind transformer; those of the model, kind adopted")
+    width: int = Field(
+        default=32, ge=1,
+        description="state size D, numbers per sample, kind dense, discrete_residual; per token, kind transformer")
+    hidden: int = Field(
+        default=32, ge=1,
+        description="hidden units of a branch, kind dense, discrete_residual; of an MLP branch, kind transformer")
+    heads: int = Field(default=4, ge=1, description="heads of attention, a divisor of the width, kind transformer")
+    patch: int = Field(
+        default=1, ge=1, description="side of a patch, pixels; 1 makes each number a token, kind transformer")
     channels: Sizes = Field(default=(8, 16, 32), min_length=1, description="channels of each stage, kind conv")
     image: Sizes = Field(
         default=(),
-        description="channels, rows, columns; empty for a grey square, kind conv; shape of one input, kind adopted")
+        description="channels, rows, columns; empty for a grey square, kind conv or transformer; shape of one input, "
+        "kind adopted")
     activation: Literal["tanh", "relu", "gelu"] = Field(default="tanh", description="nonlinearity")
     lift: Literal["linear", "pad"] = Field(default="linear", description="how inputs become states")
     head: Literal["linear", "coordinates"] = Field(default="linear", description="how states are read out")

@@ -89,7 +89,8 @@ def no_portrait(network: Network, part: Part) -> str:
     with torch.no_grad():
         state = network.system.lift(part.x[:1].to(next(network.parameters(), part.x)))
     if state.dim() != 2:
-        return "The states are maps and not vectors: no plane shows where their field points."
+        kind = "maps and not vectors" if state.dim() > 3 else "sequences of vectors"
+        return f"The states are {kind}: no plane shows where their field points."
     if state.shape[1] < 2:
         return "The state has one entry: there is no plane to draw its field in."
     if not network.awake:

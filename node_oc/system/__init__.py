@@ -10,14 +10,16 @@ from node_oc.system.dense import DenseSystem
 from node_oc.system.discrete import DiscreteResidualSystem, DiscreteSystem
 from node_oc.system.ode import NeuralODE, UnrolledSystem, ode_from, unrolled_from
 from node_oc.system.paired import PairedSystem, paired_from
+from node_oc.system.transformer import Patches, TokenIds, TokenVectors, TransformerSystem
 
 SYSTEMS: dict[str, Callable[..., System]] = {
     "dense": DenseSystem, "conv": ConvSystem, "ode": ode_from, "unrolled": unrolled_from,
     "adopted": adopted_from, "paired": paired_from, "discrete": DiscreteSystem,
-    "discrete_residual": DiscreteResidualSystem,
+    "discrete_residual": DiscreteResidualSystem, "transformer": TransformerSystem,
 }  # fmt: skip
 
 __all__ = [
     "SYSTEMS", "AdoptedSystem", "ConvSystem", "DenseSystem", "DiscreteResidualSystem", "DiscreteSystem", "NeuralODE",
-    "PairedSystem", "System", "UnrolledSystem", "make_system",
+    "PairedSystem", "Patches", "System", "TokenIds", "TokenVectors", "TransformerSystem", "UnrolledSystem",
+    "make_system",
 ]  # fmt: skip

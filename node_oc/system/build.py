@@ -14,6 +14,7 @@ from node_oc.system.conv import ConvSystem
 from node_oc.system.dense import DenseSystem
 from node_oc.system.discrete import DiscreteResidualSystem, DiscreteSystem
 from node_oc.system.paired import PairedSystem
+from node_oc.system.transformer import Patches, TransformerSystem
 
 OUTPUTS = ("num_classes", "num_labels")  # what torchvision and timm, and transformers, call the number of outputs
 
@@ -48,6 +49,14 @@ def make_system(c: SystemSection, features: int, outputs: int, depth: int, gener
         return ConvSystem(
             image_of(c.image, features), outputs, channels=c.channels, blocks=spread(depth, len(c.channels)),
             activation=c.activation, row_norm=c.row_norm, generator=generator,
+        )  # fmt: skip
+    if c.kind == "transformer":
+        # A table without pixels is a row of them, where each is a token by itself.
+        row = c.patch == 1 and not c.image and math.isqrt(features) ** 2 != features
+        tokens = Patches((1, 1, features) if row else image_of(c.image, features), c.patch)
+        return TransformerSystem(
+            tokens, outputs, steps=depth, width=c.width, heads=c.heads, hidden=c.hidden, activation=c.activation,
+            row_norm=c.row_norm, generator=generator,
         )  # fmt: skip
     return DenseSystem(
         features, outputs, depth=depth, width=c.width, hidden=c.hidden, activation=c.activation, lift=c.lift,

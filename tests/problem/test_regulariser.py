@@ -140,7 +140,7 @@ def test_one_probe_is_half_the_second_derivative_in_the_amplitude(name: str) -> 
             lambda e: float(problem.evaluate(rollout(net, x, driver=Amplified(noise, e)), y).smooth), 1e-4
         )
     assert found.shape == (net.depth,)
-    assert float(found.detach().sum()) == pytest.approx(wanted, rel=1e-4, abs=1e-8)
+    assert float(found.detach().sum()) == pytest.approx(wanted, rel=1e-4, abs=1e-7)  # rounding: 2e-16 J / 1e-8
 
 
 def attend(x: Tensor) -> Tensor:
