@@ -32,10 +32,14 @@ def predict(
         str | None, typer.Option(metavar="NAME", help="Another noise than that of the training, see `run`.")
     ] = None,
     keep: Keep = None,
+    early: Annotated[
+        bool, typer.Option("--early-exit", help="Stop each row where the model's policy says so; adds its depth.")
+    ] = False,
 ) -> None:  # fmt: skip
     """Predict new rows of a table, as CSV.
 
-    Labels and probabilities, or target values in their own units. With --samples by noisy passes.
+    Labels and probabilities, or target values in their own units. With --samples by noisy passes, with --early-exit by
+    as many layers as each row needs.
     """
     import torch
 
@@ -49,13 +53,24 @@ def predict(
     if samples is None and (alone := [name for name, value in given.items() if value is not None]):
         raise ConfigError(alone[0], got="no --samples", expected="a number of noisy passes beside it",
                           do="Add --samples 100, or leave it out: without noise nothing is drawn.")  # fmt: skip
+    if early and samples is not None:
+        raise ConfigError("--early-exit", got="--samples beside it", expected="one of the two",
+                          do="A policy was fitted to readouts without noise: leave one out.")  # fmt: skip
     noise = named_noise(driver, keep)
     if out:
         refuse_existing(out, overwrite)
+    if early and model.is_dir() and which == "cropped":
+        which = "stopping"
+        if not (model / "stopping.json").exists():
+            raise ConfigError("--early-exit", got=f"{model}, which has not learnt when to stop",
+                              expected="a run with a policy", do=f"Fit one first: node-oc stop {model}")  # fmt: skip
     read = load_model(stem_of(model, which))
     x = torch.from_numpy(read_features(data, read.meta["features"]))
     head = ["prediction", *(f"p_{c}" for c in read.meta["classes"])]
-    if samples is None:
+    if early:
+        labels, columns, depths = read.predict_early(x)
+        head, columns = [*head, "depth"], torch.cat([columns, torch.tensor(depths)[:, None]], 1)
+    elif samples is None:
         labels, columns = read.predict(x)
     else:
         generator = torch.Generator().manual_seed(seed or 0)
@@ -71,6 +86,7 @@ def predict(
     writer.writerows([label, *(f"{v:.6g}" for v in row)] for label, row in zip(labels, columns.tolist(), strict=True))
     if out:
         store.write_atomic(out, text.getvalue().encode())
-        print(f"Wrote {len(labels)} predictions to {out}.")
+        depth = f", {sum(depths) / max(1, len(depths)):.2f} of {read.network.depth} layers in the mean" if early else ""
+        print(f"Wrote {len(labels)} predictions to {out}{depth}.")
     else:
         print(text.getvalue(), end="")

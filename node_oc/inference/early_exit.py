@@ -60,7 +60,7 @@ class EarlyExit(nn.Module):
 
     def __init__(self, model: Scaled | Network | System, policy: Policy, drop_at: DropAt | None = None) -> None:
         super().__init__()
-        self.model = Network(model) if isinstance(model, System) else model
+        self.model: Scaled | Network = Network(model) if isinstance(model, System) else model
         self.policy = policy
         self.exits = check_exits(policy.exits, self.network.depth)
         system = self.network.system
@@ -105,16 +105,19 @@ class EarlyExit(nn.Module):
         Raises:
             ShapeError: readouts that are not one row a sample, as those of a language model.
         """
-        scaled = self.model if isinstance(self.model, Scaled) else None
         with evaluating(self.network) if self.network.training else nullcontext():
-            z = x if scaled is None else scaled.standardised(x)
+            z = self.inputs(x)
             network = self.network.given(z)
             state = network.system.lift(z)
             found = self._one(network, state) if len(state) == 1 else self._batch(network, z, state)
-        return found if scaled is None else Exited(scaled.in_units(found.outputs), found.depths)
+        return Exited(self.model.in_units(found.outputs), found.depths) if isinstance(self.model, Scaled) else found
+
+    def inputs(self, x: Any) -> Any:
+        """The network's inputs of what the model takes."""
+        return self.model.standardised(x) if isinstance(self.model, Scaled) else x
 
     def _one(self, network: Network, state: Tensor) -> Exited:
-        steps, stops, watch, k = self._steps_of(network), self.policy.stops, None, 0
+        steps, stops, watch, k = self.steps_of(network), self.policy.stops, None, 0
         for e in self.exits:
             for step in steps[k:e]:
                 state = state if step is None else step(state)
@@ -129,7 +132,7 @@ class EarlyExit(nn.Module):
         return Exited(readout, torch.tensor([k], device=state.device))
 
     def _batch(self, network: Network, z: Any, state: Tensor) -> Exited:
-        steps, watch, k = self._steps_of(network), Watch(self.policy.task), 0
+        steps, watch, k = self.steps_of(network), Watch(self.policy.task), 0
         rows = torch.arange(len(state), device=state.device)  # of the live samples
         parts: list[tuple[Tensor, Tensor, Tensor]] = []
         for exits in self.looks(len(state)):
@@ -139,16 +142,8 @@ class EarlyExit(nn.Module):
                     state = state if step is None else step(state)
                 k = e
                 states.append(state)
-            readouts = self._reader(network, exits, states)
-            _classes(readouts[0])
-            stopped, place = self._ask(exits, watch, readouts)
-            gone = stopped.nonzero()[:, 0]
+            stopped, gone, out, depth = self.look(network, exits, states, watch)
             if len(gone) or not len(rows):
-                depths = torch.tensor(exits, device=state.device)
-                if place is None:
-                    out, depth = readouts[0][gone], depths.expand(len(gone))
-                else:
-                    out, depth = readouts[place[gone], gone], depths[place[gone]]
                 parts.append((rows[gone], out, depth))
             if len(gone) == len(rows):
                 break
@@ -163,19 +158,36 @@ class EarlyExit(nn.Module):
         order, *found = (torch.cat(part) for part in zip(*parts, strict=True))
         return Exited(*(torch.empty_like(part).index_copy_(0, order, part) for part in found))
 
-    def _ask(self, exits: tuple[int, ...], watch: Watch, readouts: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Whether each live sample stops at one of these exits, (n,), and at the how manieth; None where it is one."""
+    def look(
+        self, network: Network, exits: tuple[int, ...], states: Sequence[Tensor], watch: Watch
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """One look at live samples at some exits: which stop, (n,); their numbers, outputs and depths.
+
+        Args:
+            network: bound to the samples' inputs.
+            exits: depths k, successive exits.
+            states: x_k at each, (n, ..).
+            watch: what has been seen of the samples.
+        """
+        readouts = self._reader(network, exits, states)
+        _classes(readouts[0])
         asked = exits[:-1] if exits[-1] == self.exits[-1] else exits
         features = watch.features(readouts[: len(asked)]) if asked else ()
         stops = [self.policy.stops(e, seen) for e, seen in zip(asked, features, strict=True)]
         if len(asked) < len(exits):
             stops.append(torch.ones(readouts.shape[1], dtype=torch.bool, device=readouts.device))
+        depths = torch.tensor(exits, device=readouts.device)
         if len(stops) == 1:
-            return stops[0], None
+            gone = stops[0].nonzero()[:, 0]
+            return stops[0], gone, readouts[0][gone], depths.expand(len(gone))
         every = torch.stack(stops)
-        return every.any(0), every.to(torch.uint8).argmax(0)
+        stopped = every.any(0)
+        gone = stopped.nonzero()[:, 0]
+        first = every[:, gone].to(torch.uint8).argmax(0)
+        return stopped, gone, readouts[first, gone], depths[first]
 
-    def _steps_of(self, network: Network) -> list[Step | None]:
+    def steps_of(self, network: Network) -> list[Step | None]:
+        """The steps as functions of the state, of the network bound to some inputs."""
         return self._steps if network is self.network else plain_steps(network)
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+import node_oc as oc
 from node_oc import cli
 
 FAST = [
@@ -82,6 +85,35 @@ def test_predict_writes_labels_and_probabilities(
     code, _, err = call(capsys, monkeypatch, "predict", run, table, "--out", out)
     assert code == 1
     assert "--overwrite" in err
+
+
+def test_predict_with_early_exit_adds_the_depth(
+    run: Path, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, _, err = call(capsys, monkeypatch, "predict", run, table, "--early-exit")
+    assert code == 1
+    assert f"node-oc stop {run}" in err
+    code, _, err = call(capsys, monkeypatch, "predict", run / "full.json", table, "--early-exit")
+    assert code == 1
+    assert "never learnt when to stop" in err
+    model = oc.load_model(run / "full")
+    model.meta["stopping"] = {"policy": oc.Threshold("confidence", 0.9, (0, 1, 2, 3)).spec()}
+    shutil.copytree(run, tmp_path / "run")
+    oc.save_model(model, tmp_path / "run" / "stopping")
+    out = tmp_path / "p.csv"
+    code, said, _ = call(capsys, monkeypatch, "predict", tmp_path / "run", table, "--early-exit", "--out", out)
+    assert code == 0
+    rows = list(csv.DictReader(out.open()))
+    assert list(rows[0]) == ["prediction", "p_cat", "p_dog", "depth"]
+    raw = torch.from_numpy(oc.data.read_features(table, model.meta["features"]))
+    labels, probabilities, depths = model.predict_early(raw)
+    assert [row["prediction"] for row in rows] == labels
+    assert [int(row["depth"]) for row in rows] == depths
+    assert [float(row["p_cat"]) for row in rows] == pytest.approx(probabilities[:, 0].tolist(), abs=1e-5)
+    assert f"{sum(depths) / 120:.2f} of 3 layers in the mean" in said
+    code, _, err = call(capsys, monkeypatch, "predict", run, table, "--early-exit", "--samples", 5)
+    assert code == 1
+    assert "--samples beside it" in err
 
 
 def test_predict_with_a_missing_column_names_it(
