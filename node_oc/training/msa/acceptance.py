@@ -72,10 +72,20 @@ class Inertia:
         if not 0 <= self.rho <= 1:
             raise ConfigError("msa_rho", got=self.rho, expected="a number in [0, 1]", do="Correct it.")
 
-    def largest(self, weight: Tensor, slope: Tensor) -> Tensor:
-        """max{abs(G_bar) : W has not the sign of -G_bar} of one layer, scalar; not finite where a slope is not."""
-        lowest, highest = (slope * weight).aminmax()
-        top = torch.maximum(highest, torch.where(lowest > -torch.inf, 0.0, -lowest))
-        if bool((zero := weight == 0).any()):
-            top = torch.maximum(top, (slope * zero).abs().max())
-        return top
+    @staticmethod
+    def largest(weight: Tensor, slope: Tensor, zeros: bool = True) -> Tensor:
+        """max{abs(G_bar) : W has not the sign of -G_bar} of some weights, scalar; 0 or less where there are none.
+
+        Not a finite number where a slope is not.
+
+        Args:
+            weight: W, floats in the set.
+            slope: G_bar, of the same shape.
+            zeros: whether 0 is in the set.
+        """
+        # Where W != 0 that is the product G W, where W = 0 it is abs(G): no masks, which are slow on a CPU.
+        product = slope * weight
+        top = product.amax()
+        if zeros:
+            return torch.maximum(top, torch.addcmul(slope, product, weight, value=-1, out=product).abs_().amax())
+        return torch.where(product.amin() > -torch.inf, top, torch.nan)  # where W has the sign, a product is negative

@@ -20,6 +20,15 @@ from node_oc.training.msa.acceptance import Inertia, MovingAverage
 from node_oc.training.msa.proposal import proposal_of
 from node_oc.trajectory.rollout import rollout
 
+ROUNDING = 1e-5  # of tau: blocks that are that near are looked at, too
+BLOCK = 2**16  # weights that are updated at a time on a CPU: what is computed in between stays in its cache
+
+
+def _blocks(values: Tensor) -> list[Tensor]:
+    """A tensor as flat views of its parts; one where a device has no such cache."""
+    flat = values.contiguous().view(-1)
+    return list(flat.split(BLOCK)) if values.device.type == "cpu" else [flat]
+
 
 class MSA(Method):
     """Discrete weights by the Hamiltonians of their layers, real ones by Adam, from one backward pass.
@@ -72,6 +81,8 @@ class MSA(Method):
             self.average.start(weight, derived_generator(options.seed, "msa", i))
             for i, weight in enumerate(self.weights)
         ]
+        self._weights = [_blocks(weight.detach()) for weight in self.weights]
+        self._means = [_blocks(mean) for mean in self.means]
 
     def check_loss(self, loss: Tensor) -> None:
         if not loss.requires_grad:
@@ -83,24 +94,36 @@ class MSA(Method):
 
     @torch.no_grad()
     def update_discrete(self, index: int) -> float:
-        """The weights of every layer, from the slopes that the backward pass left; the share that is not zero."""
-        slopes = self._slopes()
-        scale = self.objective.problem.scale(self.network)
-        if scale != 1:
-            torch._foreach_div_(slopes, scale)  # what was differentiated is s J
-        for mean, slope in zip(self.means, slopes, strict=True):
-            self.average.update_(mean, slope, index)
-        tops = torch.stack([self.inertia.largest(w, m) for w, m in zip(self.weights, self.means, strict=True)]).tolist()
-        for (k, layer), top in zip(self.layers, tops, strict=True):
-            if not math.isfinite(top):
+        """The weights of every layer, from the slopes that the backward pass left.
+
+        Returns:
+            The share of them that was not zero before, with which J was computed.
+        """
+        scale, tops, ones = self.objective.problem.scale(self.network), [], []
+        for slope, weights, means, rule in zip(self._slopes(), self._weights, self._means, self.proposals, strict=True):
+            if scale != 1:
+                slope.div_(scale)  # what was differentiated is s J
+            for w, mean, new in zip(weights, means, _blocks(slope), strict=True):
+                self.average.update_(mean, new, index)
+                tops.append(self.inertia.largest(w, mean, zeros := 0 in rule.values))
+                ones += [torch.dot(w, w)] if zeros else []
+        largest = iter(torch.stack(tops).tolist())  # at once: on an accelerator each number is waited for
+        full = sum(w.numel() for w, rule in zip(self.weights, self.proposals, strict=True) if 0 not in rule.values)
+        nonzero = (full + sum(torch.stack(ones).tolist() if ones else [])) / sum(w.numel() for w in self.weights)
+        found = [[next(largest) for _ in weights] for weights in self._weights]
+        for (k, layer), each in zip(self.layers, found, strict=True):
+            if not all(map(math.isfinite, each)):
                 raise DivergenceError(
                     f"slopes of step {k}", got=f"a number that is not finite, in a {type(layer).__name__}",
                     expected="finite slopes of the Hamiltonian in the weights",
                     do="Check the inputs and the learning rate. The last good checkpoint is kept.",
                 )  # fmt: skip
-        for weight, mean, proposal, top in zip(self.weights, self.means, self.proposals, tops, strict=True):
-            proposal.update_(weight, mean, self.inertia.rho * top)
-        return sum(map(float, map(torch.count_nonzero, self.weights))) / sum(w.numel() for w in self.weights)
+        for weights, means, each, proposal in zip(self._weights, self._means, found, self.proposals, strict=True):
+            tau = self.inertia.rho * max(0.0, *each)
+            for w, mean, top in zip(weights, means, each, strict=True):
+                if top >= proposal.least(tau) - ROUNDING * tau:  # no other block has a weight to change
+                    proposal.update_(w, mean, tau)
+        return nonzero
 
     def _slopes(self) -> list[Tensor]:
         """What the backward pass left; it is taken away."""

@@ -23,6 +23,10 @@ class Proposal(ABC):
     def values(self) -> tuple[int, ...]:
         """The set."""
 
+    def least(self, tau: float) -> float:
+        """Where no weight that has not the sign of -G has a slope of at least this one, nothing changes."""
+        return tau
+
     @abstractmethod
     def cost(self, value: Tensor, weight: Tensor, slope: Tensor, tau: float) -> Tensor:
         """What is minimised over ``value``, for each weight: the Hamiltonian's slope, and the price of a change.
@@ -55,8 +59,9 @@ class Binary(Proposal):
 
     @torch.no_grad()
     def update_(self, weight: Tensor, slope: Tensor, tau: float) -> None:
-        # W changes where it has the sign of G and abs(G) > tau, that is, where G W > tau.
-        torch.where(slope * weight > tau, -weight, weight, out=weight)
+        # W changes where it has the sign of G and abs(G) > tau, that is, where G W > tau; no mask, which would be slow.
+        flipped = slope * weight
+        weight.addcmul_(torch.gt(flipped, tau, out=flipped), weight, value=-2)
 
 
 class Ternary(Proposal):
@@ -76,6 +81,9 @@ class Ternary(Proposal):
             raise ConfigError("sparsity", got=sparsity, expected="a number >= 0", do="Correct the price.")
         self.sparsity = sparsity
 
+    def least(self, tau: float) -> float:
+        return tau - self.sparsity  # a weight that is priced may leave for 0 earlier
+
     def cost(self, value: Tensor, weight: Tensor, slope: Tensor, tau: float) -> Tensor:
         return slope * value + self.sparsity * value.square() + tau * (value - weight).square()
 
@@ -84,7 +92,7 @@ class Ternary(Proposal):
         # +1 if M > tau (1 - 2W) + lambda and -1 if M < -tau (1 + 2W) - lambda, that is, with a = 2 tau W - G, the sign
         # of a where abs(a) > tau + lambda, and 0 elsewhere.
         weight.mul_(2 * tau).sub_(slope)
-        torch.nn.functional.hardshrink(weight, tau + self.sparsity, out=weight).sign_()
+        torch.hardshrink(weight, tau + self.sparsity, out=weight).sign_()  # type: ignore[call-overload]
 
 
 def proposal_of(values: str, sparsity: float, where: str) -> Proposal:
