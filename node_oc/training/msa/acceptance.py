@@ -74,18 +74,18 @@ class Inertia:
 
     @staticmethod
     def largest(weight: Tensor, slope: Tensor, zeros: bool = True) -> Tensor:
-        """max{abs(G_bar) : W has not the sign of -G_bar} of some weights, scalar; 0 or less where there are none.
+        """max{abs(G_bar) : W has not the sign of -G_bar} of each row; 0 or less where there are none.
 
         Not a finite number where a slope is not.
 
         Args:
-            weight: W, floats in the set.
-            slope: G_bar, of the same shape.
+            weight: W, floats in the set, (.., n).
+            slope: G_bar, (.., n).
             zeros: whether 0 is in the set.
         """
         # Where W != 0 that is the product G W, where W = 0 it is abs(G): no masks, which are slow on a CPU.
         product = slope * weight
-        top = product.amax()
+        top = product.amax(-1)
         if zeros:
-            return torch.maximum(top, torch.addcmul(slope, product, weight, value=-1, out=product).abs_().amax())
-        return torch.where(product.amin() > -torch.inf, top, torch.nan)  # where W has the sign, a product is negative
+            return torch.maximum(top, torch.addcmul(slope, product, weight, value=-1, out=product).abs_().amax(-1))
+        return top.add_(product.amin(), alpha=0)  # 0, or nan where a slope is infinite that has not been seen yet

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,14 +21,19 @@ from node_oc.training.msa.acceptance import Inertia, MovingAverage
 from node_oc.training.msa.proposal import proposal_of
 from node_oc.trajectory.rollout import rollout
 
-ROUNDING = 1e-5  # of tau: blocks that are that near are looked at, too
-BLOCK = 2**16  # weights that are updated at a time on a CPU: what is computed in between stays in its cache
+ROUNDING = 1e-5  # of tau: rows that are that near to it are looked at, too
+ROW = 2**8  # weights in a row, at most: one that changes brings its row with it
+BLOCK = 2**16  # weights that a CPU averages at a time: what is computed in between stays in its cache
 
 
-def _blocks(values: Tensor) -> list[Tensor]:
-    """A tensor as flat views of its parts; one where a device has no such cache."""
-    flat = values.contiguous().view(-1)
-    return list(flat.split(BLOCK)) if values.device.type == "cpu" else [flat]
+def _rows(values: Tensor) -> Tensor:
+    """A layer's tensor as a matrix of short rows."""
+    return values.contiguous().view(-1, math.gcd(values.numel(), ROW))
+
+
+def _blocks(rows: Tensor) -> Sequence[Tensor]:
+    """Such a matrix in parts; in one where a device has no such cache."""
+    return rows.split(max(1, BLOCK // rows.shape[1])) if rows.device.type == "cpu" else [rows]
 
 
 class MSA(Method):
@@ -81,8 +87,8 @@ class MSA(Method):
             self.average.start(weight, derived_generator(options.seed, "msa", i))
             for i, weight in enumerate(self.weights)
         ]
-        self._weights = [_blocks(weight.detach()) for weight in self.weights]
-        self._means = [_blocks(mean) for mean in self.means]
+        self._weights = [_rows(weight.detach()) for weight in self.weights]
+        self._means = [_rows(mean) for mean in self.means]
 
     def check_loss(self, loss: Tensor) -> None:
         if not loss.requires_grad:
@@ -99,31 +105,38 @@ class MSA(Method):
         Returns:
             The share of them that was not zero before, with which J was computed.
         """
-        scale, tops, ones = self.objective.problem.scale(self.network), [], []
-        for slope, weights, means, rule in zip(self._slopes(), self._weights, self._means, self.proposals, strict=True):
+        scale, full = self.objective.problem.scale(self.network), 0.0
+        found: list[Tensor] = []
+        for slope, weight, mean, rule in zip(self._slopes(), self._weights, self._means, self.proposals, strict=True):
+            zeros, tops = 0 in rule.values, []
             if scale != 1:
                 slope.div_(scale)  # what was differentiated is s J
-            for w, mean, new in zip(weights, means, _blocks(slope), strict=True):
-                self.average.update_(mean, new, index)
-                tops.append(self.inertia.largest(w, mean, zeros := 0 in rule.values))
-                ones += [torch.dot(w, w)] if zeros else []
-        largest = iter(torch.stack(tops).tolist())  # at once: on an accelerator each number is waited for
-        full = sum(w.numel() for w, rule in zip(self.weights, self.proposals, strict=True) if 0 not in rule.values)
-        nonzero = (full + sum(torch.stack(ones).tolist() if ones else [])) / sum(w.numel() for w in self.weights)
-        found = [[next(largest) for _ in weights] for weights in self._weights]
-        for (k, layer), each in zip(self.layers, found, strict=True):
-            if not all(map(math.isfinite, each)):
+            for w, m, g in zip(_blocks(weight), _blocks(mean), _blocks(_rows(slope)), strict=True):
+                self.average.update_(m, g, index)
+                tops.append(self.inertia.largest(w, m, zeros))
+                full += float(torch.dot(w.view(-1), w.view(-1))) if zeros else w.numel()
+            found.append(torch.cat(tops))
+        for (k, layer), weight, mean, rule, each in zip(
+            self.layers, self._weights, self._means, self.proposals, found, strict=True
+        ):
+            top = float(each.amax())
+            if not math.isfinite(top):
                 raise DivergenceError(
                     f"slopes of step {k}", got=f"a number that is not finite, in a {type(layer).__name__}",
                     expected="finite slopes of the Hamiltonian in the weights",
                     do="Check the inputs and the learning rate. The last good checkpoint is kept.",
                 )  # fmt: skip
-        for weights, means, each, proposal in zip(self._weights, self._means, found, self.proposals, strict=True):
-            tau = self.inertia.rho * max(0.0, *each)
-            for w, mean, top in zip(weights, means, each, strict=True):
-                if top >= proposal.least(tau) - ROUNDING * tau:  # no other block has a weight to change
-                    proposal.update_(w, mean, tau)
-        return nonzero
+            tau = self.inertia.rho * max(0.0, top)
+            some = (each >= rule.least(tau) - ROUNDING * tau).nonzero().squeeze(1)
+            if len(some) > len(each) // 4:
+                for w, m in zip(_blocks(weight), _blocks(mean), strict=True):
+                    rule.update_(w, m, tau)
+                continue
+            # A thousandth of the weights change in an update, as a rule: rows in which none can are passed over.
+            changed = weight.index_select(0, some)
+            rule.update_(changed, mean.index_select(0, some), tau)
+            weight.index_copy_(0, some, changed)
+        return full / sum(w.numel() for w in self.weights)
 
     def _slopes(self) -> list[Tensor]:
         """What the backward pass left; it is taken away."""
