@@ -70,8 +70,8 @@ def all_exits(depth: int, exits: Sequence[int] | None = None) -> tuple[int, ...]
     Raises:
         ConfigError: see :func:`check_exits`.
     """
-    named = range(depth + 1) if exits is None else exits
-    return check_exits(named if depth in named else [*named, depth], depth)
+    named = list(range(depth + 1) if exits is None else exits)
+    return check_exits(named if named and max(named) >= depth else [*named, depth], depth)
 
 
 def first_stop(policy: Policy, features: Tensor) -> Tensor:

@@ -8,9 +8,10 @@ from typing import Any
 from node_oc.errors import NodeOCError, StoreError
 from node_oc.policies.fixed import FixedDepth
 from node_oc.policies.policy import Policy
+from node_oc.policies.regressed import Regressed
 from node_oc.policies.threshold import Threshold
 
-KINDS: dict[str, type[Policy]] = {"fixed": FixedDepth, "threshold": Threshold}
+KINDS: dict[str, type[Policy]] = {"fixed": FixedDepth, "threshold": Threshold, "regressed": Regressed}
 
 
 def policy_from(spec: Mapping[str, Any]) -> Policy:

@@ -12,20 +12,22 @@ from torch import Tensor
 from node_oc.errors import ConfigError
 from node_oc.policies.policy import Policy, Task, check_exits
 
-Quantity = Literal["entropy", "confidence", "change"]
+Quantity = Literal["entropy", "margin", "confidence", "change"]
 # Column of the features, and whether a small value stops.
-COLUMNS: dict[Quantity, tuple[int, bool]] = {"entropy": (0, True), "confidence": (2, False), "change": (1, True)}
+COLUMNS: dict[Quantity, tuple[int, bool]] = {
+    "entropy": (0, True), "margin": (1, False), "confidence": (2, False), "change": (1, True),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Threshold(Policy):
-    """Stop where the entropy is at most, or the largest probability at least, a value that is the same at every exit.
+    """Stop where entropy is at most, or margin or largest probability at least, a value that is the same at every exit.
 
     In regression, where there is no entropy: where the output changed by at most a value since the exit before; there
     nothing stops at the first exit.
 
     Args:
-        quantity: "entropy" (nats), "confidence" (0..1); "change" in regression.
+        quantity: "entropy" (nats), "margin" (of the two largest logits), "confidence" (0..1); "change" in regression.
         value: the threshold.
         exits: see :class:`Policy`.
 
