@@ -41,7 +41,7 @@ class StageCost:
         regulariser: of the last call, one value a layer, (N,); None where there is none.
 
     Raises:
-        ConfigError: a noise that the system cannot take, or none where it is to be explicit.
+        ConfigError: a noise that the system cannot take, or none where it is to be explicit; discrete weights.
     """
 
     def __init__(
@@ -49,6 +49,10 @@ class StageCost:
         explicit: bool = False,
     ) -> None:  # fmt: skip
         self.network = system if isinstance(system, Network) else Network(system)
+        for k in range(self.network.depth):
+            for layer in self.network.system.discrete(k):
+                raise ConfigError("system", got=f"{layer.values} weights in step {k}", expected="real weights alone",
+                                  do="Train it with fit: gradients alone leave discrete weights.")  # fmt: skip
         self.noise = None if noise is None else trainable(noise, self.network)
         self.problem, self.seed, self.calls = problem, seed, 0
         self.objective: Objective | None = None

@@ -116,16 +116,17 @@ class MSA(Method):
                 tops.append(self.inertia.largest(w, m, zeros))
                 full += float(torch.dot(w.view(-1), w.view(-1))) if zeros else w.numel()
             found.append(torch.cat(tops))
-        for (k, layer), weight, mean, rule, each in zip(
-            self.layers, self._weights, self._means, self.proposals, found, strict=True
-        ):
-            top = float(each.amax())
+        highest = torch.stack([each.amax() for each in found]).tolist()
+        for (k, layer), top in zip(self.layers, highest, strict=True):
             if not math.isfinite(top):
                 raise DivergenceError(
                     f"slopes of step {k}", got=f"a number that is not finite, in a {type(layer).__name__}",
                     expected="finite slopes of the Hamiltonian in the weights",
                     do="Check the inputs and the learning rate. The last good checkpoint is kept.",
                 )  # fmt: skip
+        for weight, mean, rule, each, top in zip(
+            self._weights, self._means, self.proposals, found, highest, strict=True
+        ):
             tau = self.inertia.rho * max(0.0, top)
             some = (each >= rule.least(tau) - ROUNDING * tau).nonzero().squeeze(1)
             if len(some) > len(each) // 4:
