@@ -1,8 +1,8 @@
-"""MNIST, 20 layers: how deep a sample has to go, after plain training, with stage costs, and with L_depth.
+"""MNIST, 20 layers: how deep a sample has to go, after plain training, with stage costs, with L_depth, with both.
 
     python -m experiments.stopping.mnist --data DIRECTORY
 
-2 seeds, 6 epochs: three trainings of the same network, and plain networks of 1 to 6 layers. Policies are fitted on the
+2 seeds, 6 epochs: four trainings of the same network, and plain networks of 1 to 6 layers. Policies are fitted on the
 first half of the validation images, chosen on the other half, and followed on the 10,000 test images. Every training is
 an ordinary run directory under --folder, and one that is there is not repeated. Writes mnist.json beside this file and
 a picture into docs/pictures.
@@ -27,6 +27,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "plain": {"problem.stage_weight": 0.0},
     "stage costs": {},
     "L_depth": {"problem.stage_weight": 0.1, "problem.depth_cost": 0.01, "problem.depth_weight": 3.0},
+    "stage costs and L_depth": {"problem.depth_cost": 0.01, "problem.depth_weight": 10.0},
 }
 SHALLOW = (1, 2, 3, 4, 5, 6)
 AIMS = (0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 20)
@@ -92,7 +93,7 @@ def picture(rows: list[dict[str, Any]]) -> Figure:
         left.plot(*mean["L_depth"][name].T, "-o", color=colour, ms=4, label=label, zorder=3 if name == "chosen" else 2)
     left.plot(*mean["L_depth"]["oracle"].T, ":", color=INK, label="oracle, which sees the labels")
     left.set(title="Policies, trained with L_depth", ylabel="test accuracy in %")
-    for way, colour in zip(WAYS, (MUTED, CLASSES[0], CLASSES[1]), strict=True):
+    for way, colour in zip(WAYS, (MUTED, CLASSES[0], CLASSES[4], CLASSES[1]), strict=True):
         right.plot(*mean[way]["chosen"].T, "-o", color=colour, ms=4, label=f"20 layers, {way}")
     plain = [np.mean([r["accuracy"] for r in rows if r["way"] == f"plain, {d}"]) for d in SHALLOW]
     right.plot(SHALLOW, plain, "D", color=INK, ms=5, label="plain network of that depth")
