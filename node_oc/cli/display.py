@@ -23,7 +23,12 @@ def show(record: dict[str, Any], folder: Path) -> None:
     if not record:
         return  # another process of a distributed run speaks
     if record.get("kind") == "discrete":
-        _show_discrete(record, folder)
+        if "packed" in record:
+            _show_discrete(record, folder)
+        else:
+            print(
+                f"Trained. Wrote {folder}/full.safetensors.\nNext: node-oc pack {folder}, node-oc predict {folder} DATA"
+            )
         return
     if "models" not in record:
         print(

@@ -61,17 +61,18 @@ class Sparse:
 
 
 @torch.no_grad()
-def sparse_model(model: Model, batch: int = 1, *, turns: int = 21) -> Sparse:
+def sparse_model(model: Model, batch: int = 1, *, turns: int = 21, least: float = LEAST) -> Sparse:
     """A copy of a model in which every ternary linear layer takes the way that is fastest here, for this batch size.
 
     A batch norm behind the layer is folded into it. Every way is timed in turns with the dense float32 product, with
-    torch's current number of threads; where none is a tenth faster, the layer stays dense, and so does the whole model
-    where its layers together are not. Convolutions and binary layers have no zeros to leave out, or no path that does.
+    torch's current number of threads; where none is ``least`` times as fast, the layer stays dense, and so does the
+    whole model where its layers together are not. Convolutions and binary layers have no path without zeros.
 
     Args:
         model: with discrete layers, on the CPU.
         batch: samples in a call.
         turns: timed turns.
+        least: how many times as fast as dense a way must be to be taken.
 
     Raises:
         ConfigError: a model on another device; a batch or turns below 1.
@@ -93,7 +94,7 @@ def sparse_model(model: Model, batch: int = 1, *, turns: int = 21) -> Sparse:
         weight, shift = _folded(layer, model.get_submodule(norm) if norm else None, model.dtype)
         way, speed = DENSE, None
         if layer.values == "ternary":
-            speed = time_layer(weight, shift, name, batch, turns)
+            speed = time_layer(weight, shift, name, batch, turns, least)
             layers.append(speed)
             way = speed.way
         for each, made in ((dense, Dense(weight, shift)), (mixed, WAYS[way](weight, shift))):
@@ -102,11 +103,11 @@ def sparse_model(model: Model, batch: int = 1, *, turns: int = 21) -> Sparse:
                 each.set_submodule(norm, nn.Identity())
     x = torch.randn(batch, len(model.meta["features"]), dtype=model.dtype, generator=torch.Generator().manual_seed(0))
     times = in_turns({DENSE: dense, "sparse": mixed}, x, turns)
-    whole = _choose("all layers", batch, times)
+    whole = _choose("all layers", batch, times, least)
     return Sparse(mixed if whole.way == "sparse" else dense, tuple(layers), whole)
 
 
-def time_layer(weight: Tensor, shift: Tensor, name: str, batch: int, turns: int = 21) -> Speed:
+def time_layer(weight: Tensor, shift: Tensor, name: str, batch: int, turns: int = 21, least: float = LEAST) -> Speed:
     """Every way to multiply by a matrix, in turns, and the fastest.
 
     Args:
@@ -115,14 +116,18 @@ def time_layer(weight: Tensor, shift: Tensor, name: str, batch: int, turns: int 
         name: of the layer.
         batch: samples in a call.
         turns: timed turns.
+        least: see :func:`sparse_model`.
     """
     x = torch.randn(batch, weight.shape[1], dtype=weight.dtype, generator=torch.Generator().manual_seed(0))
-    return _choose(name, batch, in_turns({key: way(weight, shift) for key, way in WAYS.items()}, x, turns))
+    return _choose(name, batch, in_turns({key: way(weight, shift) for key, way in WAYS.items()}, x, turns), least)
 
 
 @torch.no_grad()
 def in_turns(modules: Mapping[str, nn.Module], x: Tensor, turns: int) -> dict[str, list[float]]:
-    """Milliseconds of a call of each module in each turn, so that a slow moment of the machine hits all alike."""
+    """Milliseconds of a call of each module in each turn, so that a slow moment of the machine hits all alike.
+
+    With one thread it is processor time, so that a busy neighbour does not count at all.
+    """
     bursts: dict[str, int] = {}
     times: dict[str, list[float]] = {name: [] for name in modules}
     for name, module in modules.items():
@@ -151,15 +156,16 @@ def _folded(layer: DiscreteLinear, norm: nn.Module | None, dtype: torch.dtype) -
 
 
 def _seconds(module: nn.Module, x: Tensor, calls: int) -> float:
-    start = time.perf_counter()
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    start = clock()
     for _ in range(calls):
         module(x)
-    return (time.perf_counter() - start) / calls
+    return (clock() - start) / calls
 
 
-def _choose(name: str, batch: int, times: Mapping[str, list[float]]) -> Speed:
+def _choose(name: str, batch: int, times: Mapping[str, list[float]], least: float) -> Speed:
     ratios = {way: median(a / b for a, b in zip(times[DENSE], each, strict=True)) for way, each in times.items()}
     medians = {way: median(each) for way, each in times.items()}
     best = max(ratios, key=lambda way: ratios[way])
-    way = best if min(ratios[best], medians[DENSE] / medians[best]) >= LEAST else DENSE
+    way = best if min(ratios[best], medians[DENSE] / medians[best]) >= least else DENSE
     return Speed(name, batch, medians, way, ratios[way])

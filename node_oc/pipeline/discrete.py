@@ -59,7 +59,7 @@ def train_discrete(
     if about["only_fit"]:
         save_model(model, folder / "full")
         store.write_json(folder / RUN, {**about, "finished": True})
-        return {"name": about["name"]}
+        return {"name": about["name"], "kind": CHAIN}
     rows = split.x_scale.undo(split.test.x[:256].double()).float()
     exported = export(model, folder / "full", rows, onnx=config.export.onnx,
                       torch_export=config.export.torch_export)  # fmt: skip

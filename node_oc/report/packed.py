@@ -13,6 +13,7 @@ from node_oc.report.table import Record, number, percent
 
 HEADS = ("layer", "weights", "non-zero", "bits a\nweight", "coding", "bytes\npacked", "bytes\nfloat32", "ratio")
 SPEED_HEADS = ("layer", "batch", "dense, ms", "chosen, ms", "way", "times as fast")
+WHOLE, SUMS = "all layers", ("discrete weights", "all")
 
 
 def packed_rows(record: Record) -> list[list[str]]:
@@ -52,9 +53,6 @@ def speed_table(record: Record) -> Table:
     return out
 
 
-WHOLE = "all layers"
-
-
 def speed_sentences(speeds: Sequence[Record]) -> list[str]:
     """For each batch size, which layers run faster without their zeros, and by how much."""
     told = []
@@ -83,9 +81,9 @@ def short(name: str) -> str:
 def _cells(row: dict[str, Any]) -> list[str]:
     real = row["values"] == "real"
     shape = " x ".join(map(str, row["shape"])) if len(row["shape"]) > 1 else number(prod(row["shape"]))
-    summed = "," in row["values"]
+    summed = row["name"] in SUMS
     return [
-        row["name"], shape, "" if real or summed else percent(row["nonzero"]), f"{row['bits']:.3g}",
+        row["name"], shape, "" if real or row["name"] == SUMS[1] else percent(row["nonzero"]), f"{row['bits']:.3g}",
         "" if summed else row["coding"], number(row["packed"]), number(row["float32"]),
         f"{row['ratio']:.1f}",
     ]  # fmt: skip
