@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 
 from node_oc.errors import ConfigError, StoreError
 from node_oc.plots.comparison import comparison
-from node_oc.plots.discrete import epochs
 from node_oc.plots.evaluations import evaluations
 from node_oc.plots.growth import growth
 from node_oc.plots.landscape import landscape
@@ -24,6 +23,7 @@ from node_oc.plots.price_curve import price_curve
 from node_oc.plots.profile import profile
 from node_oc.plots.reliability import reliability
 from node_oc.plots.rivals import rivals
+from node_oc.plots.stopping import stopping_curve, stopping_depths, stopping_samples
 from node_oc.plots.style import Draw, Record
 from node_oc.plots.trajectories import trajectories
 from node_oc.store import write_atomic
@@ -110,17 +110,19 @@ def draw_noise(record: Record, stem: str | Path) -> dict[str, Path]:
     return paths
 
 
-def draw_discrete(record: Record, folder: str | Path) -> dict[str, Path]:
-    """Writes the picture of a run of discrete weights as ``folder/epochs.png``, and returns its path by name.
+def draw_stopping(record: Record, stem: str | Path) -> dict[str, Path]:
+    """Writes when samples stop as PNG, ``stem-curve``, ``stem-depths`` and, where they are images, ``stem-samples``.
 
     Raises:
         StoreError: a file that cannot be written.
     """
-    if not record["epochs"]:
-        return {}
-    path = Path(folder) / "epochs.png"
-    _write(epochs(record), path)
-    return {"epochs": path}
+    drawn: dict[str, Draw] = {"curve": stopping_curve, "depths": stopping_depths}
+    if record["samples_shown"]:
+        drawn["samples"] = stopping_samples
+    paths = {name: Path(f"{stem}-{name}.png") for name in drawn}
+    for name, path in paths.items():
+        _write(drawn[name](record), path)
+    return paths
 
 
 def draw_landscapes(record: Record, path: str | Path) -> None:

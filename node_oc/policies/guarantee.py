@@ -71,7 +71,7 @@ def needed(loss: float, confidence: float = 0.95, test: Test = "binomial") -> in
 
 def guarantee(
     policies: Sequence[Policy], readings: Readings, loss: float, confidence: float = 0.95,
-    rehearsal: Readings | None = None,
+    rehearsal: Readings | None = None, test: Test = "betting",
 ) -> Guarantee:  # fmt: skip
     """Test the policies of a family one after another until the first fails; the one before it is known to be good.
 
@@ -84,8 +84,8 @@ def guarantee(
         loss: what may be lost against the full network: a share of errors; in regression, a share of its loss, where
             both losses are cut at its 99.9 % quantile, see :class:`node_oc.diagnosis.Budget`.
         confidence: of the guarantee.
-        rehearsal: other samples, those that fitted, say: there policies are left out that a shallower one outdoes, and
-            the test is chosen that went further. Without them all are tested, by bets.
+        rehearsal: other samples, those that fitted, say: what :func:`rehearse` makes of them is what is tested.
+        test: where there is no rehearsal; in regression always by bets.
 
     Raises:
         DataError: fewer samples than a test needs; it says how many.
@@ -95,21 +95,40 @@ def guarantee(
     if not policies:
         raise ConfigError("policies", got="none", expected="a family, the most conservative first",
                           do="Give family(name, readings).")  # fmt: skip
-    alpha, test, order = 1 - confidence, "betting", list(policies)
-    budget = Budget.against(loss, readings.task, (rehearsal or readings).losses[-1].numpy())
+    order = list(policies)
     if rehearsal is not None:
-        order = _frontier(order, rehearsal)
-        if readings.task == "classification":
-            reached = {t: _last(order, rehearsal, budget, alpha, t)[0] for t in get_args(Test)}
-            test = max(reached, key=lambda t: reached[t])
-    least = needed(loss, confidence, test)  # type: ignore[arg-type]
+        order, test = rehearse(policies, rehearsal, loss, confidence)
+    test = test if readings.task == "classification" else "betting"
+    budget = Budget.against(loss, readings.task, (rehearsal or readings).losses[-1].numpy())
+    least = needed(loss, confidence, test)
     if len(readings) < least:
         raise DataError("samples for a guarantee", got=len(readings),
                         expected=f"at least {least:,} for a loss of {loss:g} at a confidence of {confidence:g}",
                         do="Give more held-out samples, allow more loss, or ask without a guarantee.")  # fmt: skip
-    index, outcome = _last(order, readings, budget, alpha, test)  # type: ignore[arg-type]
-    tested = min(index + 2, len(order))
-    return Guarantee(outcome, loss, confidence, test, tested, len(readings), least)  # type: ignore[arg-type]
+    index, outcome = _last(order, readings, budget, 1 - confidence, test)
+    return Guarantee(outcome, loss, confidence, test, min(index + 2, len(order)), len(readings), least)
+
+
+def rehearse(
+    policies: Sequence[Policy], readings: Readings, loss: float, confidence: float = 0.95
+) -> tuple[list[Policy], Test]:
+    """What is tested, and how, settled on other samples than those that will test.
+
+    Policies are ordered by mean depth, the deepest first; those that a shallower one outdoes in loss are left out. The
+    test is the one that goes further on these samples.
+
+    Args:
+        policies: see :func:`guarantee`.
+        readings: of samples that will not test: those that fitted, say.
+        loss: see :func:`guarantee`.
+        confidence: see :func:`guarantee`.
+    """
+    order = _frontier(policies, readings)
+    if readings.task == "regression":
+        return order, "betting"
+    budget = Budget.against(loss, readings.task, readings.losses[-1].numpy())
+    reached = {t: _last(order, readings, budget, 1 - confidence, t)[0] for t in get_args(Test)}
+    return order, max(reached, key=lambda t: reached[t])
 
 
 def _frontier(policies: Sequence[Policy], readings: Readings) -> list[Policy]:
