@@ -14,9 +14,10 @@ from benchmarks.workers import ADAM, Built, Setup
 from benchmarks.workers.torch_model import finish
 from node_oc import ConvSystem, DenseSystem, Network, Problem, TrainingSection, rollout
 from node_oc.discretization.controls import Controls
+from node_oc.training.info import awake_parameters
 from node_oc.training.loop import make_fabric
 from node_oc.training.memory import keep_freed_memory
-from node_oc.training.method import Method, awake_parameters
+from node_oc.training.method import Method
 from node_oc.training.objective import Scaled, Unstacked
 
 

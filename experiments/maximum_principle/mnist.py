@@ -30,7 +30,7 @@ from node_oc.data import Split
 from node_oc.discretization import Network
 from node_oc.pipeline import make_network, make_problem
 from node_oc.training import Plan, fit
-from node_oc.training.method import Info
+from node_oc.training.info import Info
 
 VALUES = ("binary", "ternary")
 SAME = ("way", "seed", "epochs", "precision", "settings")

@@ -26,7 +26,7 @@ from node_oc.problem.weighted import Weighted
 from node_oc.seeds import derived_generator
 from node_oc.system.field import Activation
 from node_oc.training.driver import noise_of
-from node_oc.training.method import Info
+from node_oc.training.info import Info
 
 
 class Estimator(Fitted):

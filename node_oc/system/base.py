@@ -142,8 +142,7 @@ class System(nn.Module, ABC):
         return False
 
     def given(self, x: Any) -> System:
-        """The system with the inputs at hand that its branches read beside the state, as a padding mask; itself if
-        none.
+        """The system with the inputs at hand that its branches read beside the state, as a padding mask, or itself.
 
         Bound to one batch; it shares its parameters.
         """

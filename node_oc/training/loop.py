@@ -23,8 +23,8 @@ from node_oc.errors import DataError, DivergenceError
 from node_oc.problem.ocp import Problem
 from node_oc.training.batches import batch_indices, batches_per_epoch, training_updates
 from node_oc.training.checkpoint import TrainingFolder
+from node_oc.training.info import Info, awake_parameters
 from node_oc.training.memory import keep_freed_memory
-from node_oc.training.method import Info, awake_parameters
 from node_oc.training.methods import make_method
 from node_oc.training.watching import watched
 from node_oc.trajectory.rollout import rollout

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 
 from node_oc.config import TrainingSection
 from node_oc.discretization.controls import Controls
@@ -22,38 +22,10 @@ from node_oc.seeds import derived_generator
 from node_oc.training.draws import settled
 from node_oc.training.driver import drawn, driving, probing
 from node_oc.training.group_adam import GroupAdam
+from node_oc.training.info import Info, awake_parameters
 from node_oc.training.objective import Compilation, Scaled, check_paths, compiled, solver_of
 from node_oc.trajectory.segments import cuts_of
 from node_oc.trajectory.solver import Statistics
-
-
-@dataclass(frozen=True)
-class Info:
-    """What is observed of one update: J, its terminal part, gradient norm, learning rate, computed steps.
-
-    Of an adaptive solver also what it did: evaluations of the field, steps accepted and rejected; 0 with a table. And
-    the explicit regulariser where one is trained with: an estimate by one probe, which J does not hold; 0 otherwise.
-    And of discrete weights the share that is not zero; 0 where there are none.
-    """
-
-    objective: float
-    terminal: float
-    gradient_norm: float
-    learning_rate: float
-    awake_steps: int
-    evaluations: int = 0
-    accepted: int = 0
-    rejected: int = 0
-    regulariser: float = 0.0
-    nonzero: float = 0.0
-
-
-def awake_parameters(network: Network) -> list[nn.Parameter]:
-    """What is trained: lift, head and the controls of the awake steps."""
-    control, awake = network.system.control, set(network.awake)
-    asleep = {p for k in range(network.depth) if k not in awake for p in control(k)}
-    asleep -= {p for k in awake for p in control(k)}  # of a control that all steps share
-    return [p for p in network.parameters() if p not in asleep]
 
 
 class Method:

@@ -16,7 +16,7 @@ from node_oc.discretization.network import Network
 from node_oc.errors import ConfigError, DivergenceError
 from node_oc.problem.ocp import Problem
 from node_oc.problem.sweeps import LIFT, Sweeps
-from node_oc.training.method import Info, awake_parameters
+from node_oc.training.info import Info, awake_parameters
 from node_oc.training.msa.spheres import Spheres, held_rows
 from node_oc.training.objective import Compilation, Scaled
 from node_oc.trajectory.neural_sde import NeuralSDE
