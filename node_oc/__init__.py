@@ -95,7 +95,7 @@ _HOME = {
     "DepthSearch": "search.depth", "GrowthSearch": "search.grow", "Found": "search.found",
     "Protocol": "search.protocol", "crop_horizon": "search.horizon", "HorizonCrop": "search.horizon",
     "Sweeps": "search.sweeps", "Rivals": "search.rivals",
-    "export": "exporting", "load_model": "exporting", "save_model": "exporting",
+    "export": "exporting", "export_exits": "exporting", "load_model": "exporting", "save_model": "exporting",
     "run": "pipeline", "resume": "pipeline",
     "ResidualClassifier": "estimator.residual", "NeuralODEClassifier": "estimator.neural_ode",
     "ResidualRegressor": "estimator.residual", "NeuralODERegressor": "estimator.neural_ode",

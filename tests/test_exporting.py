@@ -112,7 +112,7 @@ def test_forms_can_be_left_out(tmp_path: Path) -> None:
 
 
 def test_an_onnx_file_that_disagrees_is_refused_and_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exporting, "PARITY", -1.0)
+    monkeypatch.setattr(exporting.files, "PARITY", -1.0)
     with pytest.raises(StoreError, match="a relative difference of"):
         export_onnx(model(), X, tmp_path / "net.onnx")
     assert not list(tmp_path.iterdir())

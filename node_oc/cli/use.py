@@ -114,29 +114,39 @@ def export(
     model: Model, which: Which = "cropped",
     onnx: Annotated[bool, typer.Option(help="Write an ONNX file, checked against torch.")] = True,
     torch_export: Annotated[bool, typer.Option(help="Write a .pt2 file for torch.export.load.")] = True,
+    early: Annotated[
+        bool, typer.Option("--early-exit", help="Write an ONNX file in which each row stops by the model's policy.")
+    ] = False,
     out: Stem = None, overwrite: Overwrite = False, own: Own = None,
 ) -> None:  # fmt: skip
     """Write ONNX and torch.export files."""
     from node_oc.exporting import export as write
-    from node_oc.exporting import load_model
+    from node_oc.exporting import export_exits, load_model
 
     trust(own)
     stem = stem_of(model, which)
     read = load_model(stem)
     target = out or stem
     target.parent.mkdir(parents=True, exist_ok=True)
-    for ending in (".onnx", ".pt2", *((".json",) if target != stem else ())):
+    exits = read.early_exit() if early else None
+    for ending in (".onnx", ".pt2", *((".json",) if target != stem else ()), *(("-exits.onnx",) if early else ())):
         refuse_existing(Path(f"{target}{ending}"), overwrite)
     # Any rows trace the same program; the mean and points around it are what the model was made for.
     import torch
 
     noise = torch.randn(256, len(read.meta["features"]), generator=torch.Generator().manual_seed(0))
-    written = write(read, target, read.x_mean + noise * read.x_std, onnx=onnx, torch_export=torch_export)
+    rows = read.x_mean + noise * read.x_std
+    written = write(read, target, rows, onnx=onnx, torch_export=torch_export)
     for path, what in written.files.items():
         print(f"{path}: {what}")
     if written.parity:
         print("ONNX against torch, largest difference over the largest output: "
               + ", ".join(f"{v:.1e} at batch {b}" for b, v in written.parity.items()))  # fmt: skip
+    if exits:
+        path = Path(f"{target}-exits.onnx")
+        parity = export_exits(exits, rows, path)
+        print(f"{path}: raw features (batch, D) to outputs and depths, each row with as many layers as it needs; "
+              f"{max(parity.values()):.1e} off torch")  # fmt: skip
 
 
 def _other(folder: Path, which: str, network: Any) -> Any:

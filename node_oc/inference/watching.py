@@ -20,28 +20,29 @@ class Watch:
 
     Args:
         task: of the policy.
+        seen: of the live samples at the exit before, (1, n, ..): their sureness, or the readout of a regression.
     """
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, seen: Tensor | None = None) -> None:
         self.task: Task = task
-        self._seen: Tensor | None = None  # at the exit before, of the live samples: sureness, or the readout itself
+        self.seen = seen
 
     def features(self, readouts: Tensor) -> Tensor:
         """Of the next exits, (m, n, F), from their readouts (m, n, K)."""
         if self.task == "regression":
-            first = readouts[:1] if self._seen is None else self._seen
+            first = readouts[:1] if self.seen is None else self.seen
             found = readout_features(readouts, torch.cat([first, readouts[:-1]]), self.task)
-            self._seen = readouts[-1:]
+            self.seen = readouts[-1:]
             return found
         now = sureness(readouts.to(torch.promote_types(readouts.dtype, torch.float32)))
-        first = now[:1] if self._seen is None else self._seen
-        self._seen = now[-1:]
+        first = now[:1] if self.seen is None else self.seen
+        self.seen = now[-1:]
         return torch.cat([now, now - (first if len(now) == 1 else torch.cat([first, now[:-1]]))], -1)
 
     def keep(self, rows: Tensor) -> None:
         """Go on with these samples, by number among the live ones."""
-        if self._seen is not None:
-            self._seen = self._seen[:, rows]
+        if self.seen is not None:
+            self.seen = self.seen[:, rows]
 
 
 class WatchOne:

@@ -56,7 +56,8 @@ def readout_features(
 
 def sureness(readout: Tensor) -> Tensor:
     """Entropy, margin and top probability of readouts (.., B, K), (.., B, 3): the features before their changes."""
-    if readout.dim() > 1 and readout.shape[-2] >= MANY and readout.shape[-1] <= FEW:
+    few = readout.dim() < 2 or torch.compiler.is_compiling() or readout.shape[-2] < MANY or readout.shape[-1] > FEW
+    if not few:
         return _by_class(readout.mT.contiguous())
     log = readout.log_softmax(-1)
     two = readout.topk(2, dim=-1).values

@@ -109,9 +109,9 @@ def export_onnx(
     model = Network(model) if isinstance(model, AdoptedSystem) else model
     model.eval()
     batch = torch.export.Dim("batch", min=1)
-    with _quiet():
+    with quiet():
         program = torch.onnx.export(
-            model, (_rows(x, 2),), dynamo=True, dynamic_shapes={"x": {0: batch}}, input_names=["x"],
+            model, (rows(x, 2),), dynamo=True, dynamic_shapes={"x": {0: batch}}, input_names=["x"],
             output_names=["y"], verbose=False,
         )  # fmt: skip
     if program is None:
@@ -136,9 +136,9 @@ def check_onnx(model: nn.Module, x: Tensor, path: Path, batches: Sequence[int] =
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     parity = {}
     for size in batches:
-        rows = _rows(x, size)
-        ours = model(rows)
-        theirs = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: rows.numpy()})[0])
+        given = rows(x, size)
+        ours = model(given)
+        theirs = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: given.numpy()})[0])
         difference = float((ours - theirs).abs().max())
         parity[str(size)] = difference / float(ours.abs().max()) if difference else 0.0  # logits may all be zero
     return parity
@@ -151,8 +151,8 @@ def export_program(model: nn.Module, x: Tensor, path: Path) -> None:
     """
     model.eval()
     batch = torch.export.Dim("batch", min=1)
-    with _quiet():
-        program = torch.export.export(model, (_rows(x, 2),), dynamic_shapes={"x": {0: batch}})
+    with quiet():
+        program = torch.export.export(model, (rows(x, 2),), dynamic_shapes={"x": {0: batch}})
         program.example_inputs = None  # they would be written as a pickle
         part = path.with_name(f".{path.name}")  # torch.export.save wants the ending .pt2
         torch.export.save(program, part)
@@ -162,12 +162,13 @@ def export_program(model: nn.Module, x: Tensor, path: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def _rows(x: Tensor, size: int) -> Tensor:
+def rows(x: Tensor, size: int) -> Tensor:
+    """So many samples, the given ones again and again."""
     return x.repeat(-(-size // len(x)), *(1,) * (x.dim() - 1))[:size].contiguous()
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Exporters warn and log at length about themselves; what matters is checked afterwards."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
