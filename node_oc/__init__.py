@@ -92,6 +92,8 @@ _HOME = {
     "measure": "measuring", "Measure": "measuring", "Model": "inference",
     "EarlyExit": "inference", "Exited": "inference", "measured_drops": "inference",
     "what_pays": "inference", "Paying": "inference",
+    "save_packed": "packing", "load_packed": "packing", "summarise": "packing", "Summary": "packing",
+    "sparse_model": "packing", "Sparse": "packing",
     "DepthSearch": "search.depth", "GrowthSearch": "search.grow", "Found": "search.found",
     "Protocol": "search.protocol", "crop_horizon": "search.horizon", "HorizonCrop": "search.horizon",
     "Sweeps": "search.sweeps", "Rivals": "search.rivals",

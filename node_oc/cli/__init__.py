@@ -10,6 +10,7 @@ from node_oc.cli.adopt import adopt
 from node_oc.cli.compare import compare
 from node_oc.cli.grow import grow
 from node_oc.cli.noise import noise
+from node_oc.cli.pack import pack, summary
 from node_oc.cli.predict import predict
 from node_oc.cli.stop import stop
 from node_oc.cli.train import config, fit, resume, run
@@ -22,7 +23,9 @@ app = typer.Typer(
     "Start with: node-oc run spirals\n\nYour own table: node-oc run --data my.csv --target label",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
 )  # fmt: skip
-for _command in (run, fit, adopt, resume, grow, compare, diagnose, noise, stop, crop, export, predict, config):
+for _command in (
+    run, fit, adopt, resume, grow, compare, diagnose, noise, stop, crop, export, pack, summary, predict, config,
+):  # fmt: skip
     app.command()(_command)
 
 

@@ -22,6 +22,14 @@ def show(record: dict[str, Any], folder: Path) -> None:
     """Table, verdict and files of a run."""
     if not record:
         return  # another process of a distributed run speaks
+    if record.get("kind") == "discrete":
+        if "packed" in record:
+            _show_discrete(record, folder)
+        else:
+            print(
+                f"Trained. Wrote {folder}/full.safetensors.\nNext: node-oc pack {folder}, node-oc predict {folder} DATA"
+            )
+        return
     if "models" not in record:
         print(
             f"Trained. Wrote {folder}/full.safetensors.\n"
@@ -36,6 +44,18 @@ def show(record: dict[str, Any], folder: Path) -> None:
     for path in sorted(folder.iterdir()):
         if path.suffix in (".png", ".html", ".onnx", ".pt2") or path.stem in ("cropped", "report"):
             print(f"  {path}")
+
+
+def _show_discrete(record: dict[str, Any], folder: Path) -> None:
+    from node_oc.report import packed_table, speed_table
+
+    console.print(packed_table(record["packed"], f"{record['name']}: {record['values']} weights"))
+    if record["packed"]["speeds"]:
+        console.print(speed_table(record["packed"]))
+    print(record["verdict"])
+    print(f"\nWrote to {folder}:")
+    for name in (*record["files"], "epochs.png", "report.html", "report.json"):
+        print(f"  {folder / name}")
 
 
 @contextlib.contextmanager

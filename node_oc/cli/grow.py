@@ -27,7 +27,9 @@ def grow(
             raise ConfigError(key, got="another value", expected="that of the network, which is trained already",
                               do="Start a new run with it.")  # fmt: skip
     changes = [*(sets or []), "search.way=grow", *([f"system.depth={depth}"] if depth is not None else [])]
-    config = pipeline.read_config(folder).replace(changes)
+    config = pipeline.read_config(folder)
+    pipeline.check_skips(config, "grow")
+    config = config.replace(changes)
     network = pipeline.read_network(folder, which)
     target = out or folder.resolve().with_name(f"{folder.resolve().name}-grown")
     with bars() as progress, interruptible(target):

@@ -9,7 +9,11 @@ import typer
 
 Name = Annotated[
     str | None,
-    typer.Argument(help="spirals, digits, mnist or mnist-conv (with --data), or a TOML file.", show_default=False),
+    typer.Argument(
+        help="spirals, digits, digits-ternary; with --data mnist, mnist-conv, mnist-binary, "
+        "mnist-ternary; or a TOML file.",
+        show_default=False,
+    ),
 ]
 Data = Annotated[str | None, typer.Option(help="Your data: a CSV, NPZ or Parquet file, or a folder of IDX files.")]
 Target = Annotated[str | None, typer.Option(help="The column to predict, with a table.")]
@@ -51,5 +55,10 @@ Out = Annotated[Path | None, typer.Option(help="Directory to write; runs/NAME by
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier call wrote there.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The directory of a run.")]
 Which = Annotated[str, typer.Option(help="Which network of the run: full, priced, cropped or plain.")]
+Chosen = Annotated[
+    str | None,
+    typer.Option("--which", show_default=False,
+                 help="Which network of the run: cropped (default), full, priced, plain; of a chain, its only one."),
+]  # fmt: skip
 Stem = Annotated[Path | None, typer.Option(help="Where to write, without ending; beside the network by default.")]
 Model = Annotated[Path, typer.Argument(metavar="RUN|MODEL", help="A run, or a model file (.json or .safetensors).")]

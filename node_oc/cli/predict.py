@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from node_oc.cli.driving import named_noise
-from node_oc.cli.options import Keep, Model, Overwrite, Own, Which
+from node_oc.cli.options import Chosen, Keep, Model, Overwrite, Own
 from node_oc.cli.own import trust
 from node_oc.cli.use import refuse_existing, stem_of
 
@@ -18,7 +18,7 @@ from node_oc.cli.use import refuse_existing, stem_of
 def predict(
     model: Model,
     data: Annotated[Path, typer.Argument(help="A table (CSV, NPZ, Parquet) with the model's feature columns.")],
-    which: Which = "cropped",
+    which: Chosen = None,
     out: Annotated[Path | None, typer.Option(help="CSV file to write; standard output by default.")] = None,
     overwrite: Overwrite = False, own: Own = None,
     samples: Annotated[

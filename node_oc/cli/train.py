@@ -69,7 +69,7 @@ def resume(folder: Run, model: Own = None) -> None:
 
 
 def config(
-    name: Annotated[str | None, typer.Argument(help="spirals, digits, mnist, mnist-conv or a TOML file.")] = None,
+    name: Annotated[str | None, typer.Argument(help="A built-in run, as of `run`, or a TOML file.")] = None,
     sets: Set = None,
 ) -> None:
     """Show a configuration as TOML.

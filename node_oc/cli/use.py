@@ -11,7 +11,7 @@ from rich.table import Table
 
 from node_oc.cli.display import bars, console
 from node_oc.cli.hamiltonian import as_record, ask_hamiltonians, show_hamiltonians
-from node_oc.cli.options import Model, Overwrite, Own, Run, Stem, Which
+from node_oc.cli.options import Chosen, Model, Overwrite, Own, Run, Stem, Which
 from node_oc.cli.own import trust
 
 
@@ -38,6 +38,7 @@ def diagnose(
     if part not in ("train", "val", "test"):
         raise ConfigError("--part", got=repr(part), expected="train, val or test", do="Correct the name.")
     config = pipeline.read_config(folder)
+    pipeline.check_skips(config, "diagnose")
     network = pipeline.read_network(folder, which)
     split = pipeline.load_split(config)
     problem = pipeline.make_problem(config, split).priced(0.0)  # every network ends its training without a price
@@ -95,6 +96,7 @@ def crop(
 
     trust(own)
     config = pipeline.read_config(folder)
+    pipeline.check_skips(config, "crop")
     small = cut(pipeline.read_network(folder, which or ("priced" if depth is None else "full")), depth=depth)
     full = pipeline.read_network(folder, "full")
     stem = out or folder / ("awake" if depth is None else f"cropped-{small.depth}")
@@ -111,7 +113,7 @@ def crop(
 
 
 def export(
-    model: Model, which: Which = "cropped",
+    model: Model, which: Chosen = None,
     onnx: Annotated[bool, typer.Option(help="Write an ONNX file, checked against torch.")] = True,
     torch_export: Annotated[bool, typer.Option(help="Write a .pt2 file for torch.export.load.")] = True,
     early: Annotated[
@@ -159,9 +161,18 @@ def _other(folder: Path, which: str, network: Any) -> Any:
     return None if which == "full" and cropped.depth == network.depth else cropped
 
 
-def stem_of(model: Path, which: str) -> Path:
-    """The model's path without ending, of a run or of a file."""
+def stem_of(model: Path, which: str | None) -> Path:
+    """The model's path without ending, of a run or of a file.
+
+    Without a name it is what a run is made for: the cropped network, or the only one of a chain that cannot be cropped.
+    """
     from node_oc.errors import StoreError
+
+    if which is None:
+        from node_oc.pipeline import read_config
+
+        chain = (model / "config.toml").exists() and read_config(model).system.kind == "discrete"
+        which = "full" if chain else "cropped"
 
     if model.suffix in (".json", ".safetensors"):
         return model.with_suffix("")

@@ -137,6 +137,8 @@ class Config(BaseModel):
             (chain and problem.stage_weight > 0, "problem.stage_weight",
              f"{problem.stage_weight} with system.kind=discrete", "0",
              "Set it to 0: a chain has no skips, so no readout but the last; system.kind=discrete_residual has."),
+            (chain and noisy, "training.driver", f"{training.driver} with system.kind=discrete", "time",
+             "Leave it out: without a skip, a branch that is off hands on nothing. system.layers has dropout, D0.5."),
             (chain and problem.price not in ("auto", 0), "problem.price", f"{problem.price} with system.kind=discrete",
              "auto, or 0", "Leave it out: no layer of a chain can be nothing."),
             (discrete and training.compile, "training.compile", f"true with system.kind={system.kind}", "false",

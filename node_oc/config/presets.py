@@ -24,6 +24,12 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "data": {"source": "idx"},
         "system": {"kind": "conv", "depth": 18, "activation": "relu"},
         "training": {"epochs": 10, "batch": 128, "learning_rate": 2e-3}},
+    "digits-ternary": {
+        "data": {"source": "digits"},
+        "system": {"kind": "discrete", "layers": ("256", "256"), "values": "ternary"},
+        "problem": {"cost": "cross_entropy", "stage_weight": 0.0},
+        "training": {"epochs": 60, "batch": 64, "learning_rate": 1e-3, "beta2": 0.999, "clip": 0.0, "threads": 1,
+                     "msa_rho": 0.25, "msa_forget": 0.1, "msa_sparsity": 2e-4}},
     "mnist-binary": {
         "data": {"source": "idx"},
         "system": {"kind": "discrete", "layers": ("2048", "2048", "2048"), "values": "binary"},

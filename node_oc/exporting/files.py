@@ -16,6 +16,7 @@ from node_oc import store
 from node_oc.discretization.network import Network
 from node_oc.errors import StoreError
 from node_oc.inference import Model
+from node_oc.packing import unpacked
 from node_oc.system.adopt import AdoptedSystem
 
 PARITY = 1e-5  # largest difference allowed, as a share of the largest logit
@@ -80,12 +81,13 @@ def save_model(model: Model, stem: Path) -> list[Path]:
 
 
 def load_model(stem: Path) -> Model:
-    """Read a model back; nothing in the files is ever executed.
+    """Read a model back, packed or not; nothing in the files is ever executed.
 
     Raises:
-        StoreError: a file that is missing, truncated, altered, or of a newer version.
+        StoreError: a file that is missing, truncated, altered, or of a newer version; packed bits without meaning.
     """
-    return Model.restored(*store.load_model(stem), stem)
+    tensors, description = store.load_model(stem)
+    return Model.restored(unpacked(tensors, description, stem), description, stem)
 
 
 def export_onnx(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import torch
 from torch import Tensor, nn
 
@@ -40,7 +42,8 @@ class Scaled(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """Floating point type that the network computes in."""
-        return next((p.dtype for p in self.network.parameters()), torch.float32)
+        numbers = (t for t in chain(self.network.parameters(), self.network.buffers()) if t.is_floating_point())
+        return next((t.dtype for t in numbers), torch.float32)
 
     def forward(self, x: Tensor) -> Tensor:
         """Raw features to logits or targets."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from node_oc.errors import ConfigError, StoreError
+from node_oc.system.discrete import check_values
 
 Flat = NDArray[np.int8]  # the weights of a layer, row by row
 Bits = NDArray[np.uint8]  # a bit an entry, 0 or 1
-SETS = {"binary": (-1, 1), "ternary": (-1, 0, 1)}
 
 
 class NoMeaning(ValueError):
@@ -73,17 +74,16 @@ def pack(weight: Tensor, values: str, name: str = "weights") -> Packed:
     Raises:
         ConfigError: another type, another name of a set, or weights outside of the set.
     """
-    if values not in SETS:
-        raise ConfigError(name, got=repr(values), expected=" or ".join(SETS), do="Name a set of weights.")
+    codings = [key for key, coding in CODINGS.items() if coding.values == values]
+    if not codings:
+        raise ConfigError(name, got=repr(values), expected="binary or ternary", do="Name a set of weights.")
     if weight.dtype != torch.int8:
         raise ConfigError(name, got=f"weights of type {weight.dtype}", expected="torch.int8",
                           do="Pack the weights of discrete layers, not what they are computed with.")  # fmt: skip
+    check_values(weight, values, name)
     flat = weight.detach().cpu().contiguous().numpy().reshape(-1)
-    if (outside := np.setdiff1d(flat, SETS[values])).size:
-        raise ConfigError(name, got=f"weights {outside[:4].tolist()}", expected=f"{list(SETS[values])}",
-                          do="A discrete layer has no others: look at what has written them.")  # fmt: skip
     nonzero = int(np.count_nonzero(flat))
-    coding = min((key for key, c in CODINGS.items() if c.values == values), key=lambda k: size(k, flat.size, nonzero))
+    coding = min(codings, key=lambda each: size(each, flat.size, nonzero))
     data = np.packbits(CODINGS[coding].encode(flat), bitorder="little")
     return Packed(values, coding, tuple(weight.shape), nonzero, torch.from_numpy(data))
 
@@ -99,7 +99,7 @@ def unpack(packed: Packed, name: str = "weights") -> Tensor:
         StoreError: bits that no weights have: an unknown coding, too few or too many of them, a two-bit code 11, counts
             that don't fit, an index out of range, a bit left over that is not 0.
     """
-    n, m, coding = int(np.prod(packed.shape, dtype=np.int64)), packed.nonzero, CODINGS.get(packed.coding)
+    n, m, coding = math.prod(packed.shape), packed.nonzero, CODINGS.get(packed.coding)
     try:
         if coding is None or coding.values != packed.values:
             raise NoMeaning(f"a coding {packed.coding!r} of {packed.values} weights")
@@ -115,7 +115,7 @@ def unpack(packed: Packed, name: str = "weights") -> Tensor:
         flat = coding.decode(bits[:length], n, m)
         if (found := int(np.count_nonzero(flat))) != m:
             raise NoMeaning(f"{found} non-zero weights where {m} are announced")
-    except NoMeaning as error:
+    except (NoMeaning, MemoryError) as error:
         raise StoreError(f"packed weights of {name}", got=str(error), expected="bits as node_oc packed them",
                          do="Restore the file from a copy, or pack the model again.") from error  # fmt: skip
     return torch.from_numpy(flat).reshape(packed.shape)

@@ -8,7 +8,17 @@ from typing import Any
 
 from node_oc import store
 from node_oc.errors import StoreError
-from node_oc.pipeline.folder import COMPARE, LOOKS, RUN, START, TRAININGS, read_config, read_network, read_start
+from node_oc.pipeline.folder import (
+    COMPARE,
+    LOOKS,
+    RUN,
+    START,
+    TRAININGS,
+    check_skips,
+    read_config,
+    read_network,
+    read_start,
+)
 from node_oc.pipeline.objects import load_split, make_network, make_problem
 from node_oc.plots import draw_rivals
 from node_oc.record import make_comparison
@@ -39,6 +49,7 @@ def compare(
         ConfigError: a depth that the run's networks cannot have.
     """
     folder, config = Path(folder), read_config(folder)
+    check_skips(config, "compare")
     about = store.read_json(folder / RUN)
     if not about["finished"]:
         raise StoreError(str(folder), got="a run that is not finished", expected="a finished search",

@@ -9,7 +9,7 @@ import torch
 from node_oc.config import Config
 from node_oc.cropping import deepen
 from node_oc.discretization import Network
-from node_oc.errors import StoreError
+from node_oc.errors import ConfigError, StoreError
 from node_oc.exporting import load_model
 from node_oc.seeds import derived_generator
 from node_oc.training.checkpoint import CHECKPOINT, read_weights
@@ -24,6 +24,15 @@ def read_config(folder: str | Path) -> Config:
         raise StoreError(str(folder), got=f"no {CONFIG} in it", expected="the directory of a run",
                          do="Give the directory that `node-oc run` or `node-oc fit` wrote.")  # fmt: skip
     return Config.load(Path(folder) / CONFIG)
+
+
+def check_skips(config: Config, what: str) -> None:
+    """Raise ConfigError where a run is that of a chain, for what asks every layer or cuts."""
+    if config.system.kind == "discrete":
+        raise ConfigError(f"node-oc {what}", got="a run of a chain without skips, system.kind=discrete",
+                          expected="a network with skips, whose every layer can be read out or left out",
+                          do="A chain is read by predict, export, pack, summary; use system.kind=discrete_residual."
+                          )  # fmt: skip
 
 
 def read_network(folder: str | Path, which: str = "full") -> Network:

@@ -14,7 +14,7 @@ from node_oc.diagnosis.noisy import Noisy, noisy
 from node_oc.discretization.network import Network
 from node_oc.discretization.noise import Noise
 from node_oc.errors import ConfigError, StoreError
-from node_oc.pipeline.folder import RUN, read_config, read_network
+from node_oc.pipeline.folder import RUN, check_skips, read_config, read_network
 from node_oc.pipeline.objects import load_split, make_problem
 from node_oc.plots import draw_noise
 from node_oc.record.noise import make_noise_record
@@ -53,6 +53,7 @@ def study_noise(
     """
     folder = Path(folder)
     config, about = read_config(folder), store.read_json(folder / RUN)
+    check_skips(config, "noise")
     split = load_split(config)
     whole: Part = getattr(split, part)
     looked = Part(whole.x[:samples], whole.y[:samples])

@@ -14,6 +14,7 @@ from node_oc.discretization import Network
 from node_oc.errors import ConfigError, ShapeError
 from node_oc.exporting import export, save_model
 from node_oc.inference import Model
+from node_oc.pipeline.discrete import CHAIN, check_chain, train_discrete
 from node_oc.pipeline.folder import CONFIG, LOOKS, RUN, START, TRAININGS, read_config, read_start, start_generator
 from node_oc.pipeline.objects import load_split, make_network, make_problem
 from node_oc.plots import draw_all
@@ -54,6 +55,7 @@ def run(
     fabric = make_fabric(config.training)
     split = load_split(config)
     network = make_network(config, split)  # what does not fit the data fails before anything is written
+    check_chain(config, start)
     if config.system.kind == "adopted" and not only_fit:
         Protocol.check_own_controls(network)
     if (cost := CostBudget.of(config.search, split.val.x[:64])) is not None and not only_fit:
@@ -117,6 +119,8 @@ def heal_network(
 
 
 def _go(config: Config, split: Split, folder: Path, fabric: Any, progress: Progress | None) -> Record:
+    if config.system.kind == CHAIN:
+        return train_discrete(config, split, folder, fabric, progress)
     about = store.read_json(folder / RUN)
     problem, noise = make_problem(config, split), noise_of(config.training)
     kind = DepthSearch if config.search.way == "cut" or about["only_fit"] else GrowthSearch

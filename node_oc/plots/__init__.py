@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from node_oc.errors import ConfigError, StoreError
 from node_oc.plots.comparison import comparison
+from node_oc.plots.discrete import epochs
 from node_oc.plots.evaluations import evaluations
 from node_oc.plots.growth import growth
 from node_oc.plots.landscape import landscape
@@ -108,6 +109,19 @@ def draw_noise(record: Record, stem: str | Path) -> dict[str, Path]:
     for name, path in paths.items():
         _write(drawn[name](record), path)
     return paths
+
+
+def draw_discrete(record: Record, folder: str | Path) -> dict[str, Path]:
+    """Writes the picture of a run of discrete weights as ``folder/epochs.png``, and returns its path by name.
+
+    Raises:
+        StoreError: a file that cannot be written.
+    """
+    if not record["epochs"]:
+        return {}
+    path = Path(folder) / "epochs.png"
+    _write(epochs(record), path)
+    return {"epochs": path}
 
 
 def draw_stopping(record: Record, stem: str | Path) -> dict[str, Path]:

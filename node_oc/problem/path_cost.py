@@ -26,9 +26,9 @@ class PathCost(ABC):
             target: class indices (B,) or regression targets (B, K).
         """
 
-    @abstractmethod
     def __repr__(self) -> str:
         """All that it is: a checkpoint is one of a training with the same costs."""
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
 
     def at(self, progress: float) -> PathCost:
         """The cost as it is at a moment of a training; the same at all of them, unless it is annealed.

@@ -11,7 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from node_oc.errors import StoreError
-from node_oc.report.table import GROWN, NAMES, Record, columns, metric, number, ranges, rows, setting, share
+from node_oc.report.table import GROWN, NAMES, Record, columns, metric, number, percent, ranges, rows, setting, share
 from node_oc.report.words import answers, captions, neighbour
 from node_oc.store import write_atomic, write_json
 
@@ -47,7 +47,8 @@ def rendered(template: str, **given: Any) -> bytes:
     """A page as bytes, from a template of this folder and the common style."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
                                      lstrip_blocks=True)  # fmt: skip
-    environment.filters.update(number=number, share=share, metric=metric, ranges=ranges, setting=setting)
+    environment.filters.update(number=number, share=share, metric=metric, ranges=ranges, setting=setting,
+                               percent=percent)  # fmt: skip
     source, style = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in (template, "style.html"))
     html = environment.from_string(source).render(style=Markup(style), **given)
     return html.encode("utf-8", "xmlcharrefreplace")

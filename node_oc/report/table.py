@@ -41,6 +41,11 @@ def points(value: Any) -> str:
     return f"{100 * value:.2f} %"
 
 
+def percent(value: float) -> str:
+    """A share in per cent, to three digits."""
+    return f"{100 * value:.3g} %"
+
+
 def share(value: float) -> str:
     """A confidence given as a fraction, in per cent."""
     return f"{100 * value:.6g} %"

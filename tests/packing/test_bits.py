@@ -148,8 +148,8 @@ def test_any_damaged_byte_is_refused_or_means_other_weights() -> None:
 @pytest.mark.parametrize(
     ("weight", "values", "said"),
     [
-        (torch.tensor([1, 0], dtype=torch.int8), "binary", r"weights \[0\], expected \[-1, 1\]"),
-        (torch.tensor([1, 2, -3], dtype=torch.int8), "ternary", r"weights \[-3, 2\], expected \[-1, 0, 1\]"),
+        (torch.tensor([1, 0], dtype=torch.int8), "binary", "1 weights outside"),
+        (torch.tensor([1, 2, -3], dtype=torch.int8), "ternary", "2 weights outside"),
         (torch.tensor([1.0, 0.0]), "ternary", "torch.float32, expected torch.int8"),
         (torch.tensor([1], dtype=torch.int8), "quaternary", "'quaternary', expected binary or ternary"),
     ],

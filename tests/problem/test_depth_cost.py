@@ -19,9 +19,11 @@ from node_oc.problem.stopping import (
     loss_lipschitz,
     readout_features,
     returns_bound,
+    snell_envelope,
     stopping_chances,
     stopping_gain,
     stopping_law,
+    tree,
 )
 from node_oc.system import ConvSystem, DenseSystem
 from node_oc.trajectory import rollout
@@ -104,6 +106,22 @@ def test_what_is_seen_decides_and_the_ridge_is_small() -> None:
     pi = stopping_law(stopping_gain(features, stopped, 0.0), 0.0)
     assert torch.equal(pi[0], 1 - kind)
     assert torch.equal(pi[2], kind)
+
+
+def test_the_cold_law_is_the_snell_envelope_of_what_is_seen() -> None:
+    """Features that name the node of the tree of observations: the regressed rule is the best of all rules."""
+    for seed in range(5):
+        generator = torch.Generator().manual_seed(seed)
+        seen = torch.randint(2, (4, 2000), generator=generator)
+        shown = seen.double().cumsum(0) / torch.arange(1, 5)[:, None]
+        noise = torch.rand(4, 2000, generator=generator, dtype=torch.float64)
+        stopped = noise + 0.8 * shown + 0.1 * torch.arange(4)[:, None]
+        costs, transitions, start, nodes = tree(seen, stopped)
+        features = torch.stack([torch.nn.functional.one_hot(node, 16).double() for node in nodes])
+        pi = stopping_law(stopping_gain(features, stopped, 0.0), 0.0)
+        best = snell_envelope(costs, transitions).value(start)
+        assert float((pi * stopped).sum(0).mean()) == pytest.approx(best, rel=1e-9)
+        assert best < float(stopped.mean(1).min()) - 0.01  # what is seen is worth something
 
 
 def test_the_gain_wants_one_cost_for_each_row() -> None:

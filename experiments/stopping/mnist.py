@@ -1,0 +1,138 @@
+"""MNIST, 20 layers: how deep a sample has to go, after plain training, with stage costs, with L_depth, with both.
+
+    python -m experiments.stopping.mnist --data DIRECTORY
+
+2 seeds, 6 epochs: four trainings of the same network, and plain networks of 1 to 6 layers. Policies are fitted on the
+first half of the validation images, chosen on the other half, and followed on the 10,000 test images. Every training is
+an ordinary run directory under --folder, and one that is there is not repeated. Writes mnist.json beside this file and
+a picture into docs/pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments.headline.sets import PICTURES, accuracy, gather, written
+from experiments.stopping.exits import BASELINES, measured, reached, trained, worst
+from node_oc.config import Config
+from node_oc.pipeline import load_split
+from node_oc.plots.style import CLASSES, INK, MUTED, figure, styled
+
+WAYS: dict[str, dict[str, Any]] = {
+    "plain": {"problem.stage_weight": 0.0},
+    "stage costs": {},
+    "L_depth": {"problem.stage_weight": 0.1, "problem.depth_cost": 0.01, "problem.depth_weight": 3.0},
+    "stage costs and L_depth": {"problem.depth_cost": 0.01, "problem.depth_weight": 10.0},
+}
+SHALLOW = (1, 2, 3, 4, 5, 6)
+AIMS = (0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 20)
+EPOCHS = 6
+
+
+def configure(seed: int, data: str | None, **overrides: Any) -> Config:
+    """The built-in configuration, one thread, fewer epochs."""
+    return Config.preset("mnist", {"data.path": data, "training.seed": seed, "training.threads": 1,
+                                   "training.epochs": EPOCHS, "search.way": "cut", **overrides})  # fmt: skip
+
+
+def one(name: str, seed: int, data: str | None, folder: Path) -> list[dict[str, Any]]:
+    """One seed: every training, and what policies make of it."""
+    rows: list[dict[str, Any]] = []
+    split = load_split(configure(seed, data))
+    for way, changes in WAYS.items():
+        network = trained(configure(seed, data, **changes), folder / f"{way.replace(' ', '-')}-{seed}")
+        rows.append({"set": name, "seed": seed, "way": way, **measured(network, split, AIMS)})
+        print(seed, way, rows[-1]["point"], flush=True)
+    for depth in SHALLOW:
+        config = configure(seed, data, **{"problem.stage_weight": 0.0, "system.depth": depth})
+        network = trained(config, folder / f"depth-{depth}-{seed}")
+        rows.append({"set": name, "seed": seed, "way": f"plain, {depth}", "accuracy": accuracy(network, split)})
+    return rows
+
+
+def tell(rows: list[dict[str, Any]]) -> str:
+    """The tables in Markdown."""
+    aims = (0.5, 1, 2, 4)
+    lines = ["| training | full network | " + " | ".join(f"mean depth {a:g}" for a in aims) + " | depth at 0.1 points"
+             " | test points lost there |", "|---|" + "---|" * (len(aims) + 3)]  # fmt: skip
+    for way in WAYS:
+        these = [row for row in rows if row["way"] == way]
+        cells = [written([row["fixed"][-1] for row in these])]
+        cells += [written([reached(row, aim) for row in these]) for aim in aims]
+        cells += [written([row["point"]["depth"] for row in these])]
+        cells += ["; ".join("{:.2f} [{:.2f}, {:.2f}]".format(*row["point"]["lost"]) for row in these)]
+        lines.append(f"| {way} | " + " | ".join(cells) + " |")
+    lines += ["", "| training | " + " | ".join(f"below {name}, at most" for name in BASELINES) + " |",
+              "|---|" + "---|" * len(BASELINES)]  # fmt: skip
+    for way in WAYS:
+        most = [worst(row) for row in rows if row["way"] == way]
+        cells = ["; ".join("{:.2f} [{:.2f}, {:.2f}]".format(*row[name]) for row in most) for name in BASELINES]
+        lines.append(f"| {way} | " + " | ".join(cells) + " |")
+    shallow = [f"{d} layers {written([r['accuracy'] for r in rows if r['way'] == f'plain, {d}'])}" for d in SHALLOW]
+    return "\n".join([*lines, "", "Plain networks: " + ", ".join(shallow) + "."])
+
+
+@styled
+def picture(rows: list[dict[str, Any]]) -> Figure:
+    """Test accuracy against mean depth, means over seeds: policies on one network; one policy on three trainings."""
+    fig = figure(11.0, 4.8, "MNIST, 20 layers: accuracy against the mean depth at which samples stop")
+    left, right = fig.subplots(1, 2, sharey=True)
+    mean = {way: _means([row for row in rows if row["way"] == way]) for way in WAYS}
+    names = {
+        "chosen": "chosen on validation data",
+        "entropy": "entropy",
+        "confidence": "confidence",
+        "fixed": "fixed depth",
+    }
+    for (name, label), colour in zip(names.items(), (CLASSES[1], CLASSES[0], CLASSES[4], MUTED), strict=True):
+        left.plot(*mean["L_depth"][name].T, "-o", color=colour, ms=4, label=label, zorder=3 if name == "chosen" else 2)
+    left.plot(*mean["L_depth"]["oracle"].T, ":", color=INK, label="oracle, which sees the labels")
+    left.set(title="Policies, trained with L_depth", ylabel="test accuracy in %")
+    for way, colour in zip(WAYS, (MUTED, CLASSES[0], CLASSES[4], CLASSES[1]), strict=True):
+        right.plot(*mean[way]["chosen"].T, "-o", color=colour, ms=4, label=f"20 layers, {way}")
+    plain = [np.mean([r["accuracy"] for r in rows if r["way"] == f"plain, {d}"]) for d in SHALLOW]
+    right.plot(SHALLOW, plain, "D", color=INK, ms=5, label="plain network of that depth")
+    right.set(title="The chosen policy, by training")
+    for ax, way in ((left, "L_depth"), (right, "L_depth")):
+        full = float(np.mean([row["fixed"][-1] for row in rows if row["way"] == way]))
+        ax.axhspan(
+            full - 0.1, full, color=CLASSES[1], alpha=0.12, lw=0, label="0.1 points under the full network, L_depth"
+        )
+        ax.set(xlabel="mean depth", xscale="symlog", xlim=(0, 21), ylim=(96.5, None))
+        ax.set_xticks([0, 0.5, 1, 2, 4, 8, 20], ["0", "0.5", "1", "2", "4", "8", "20"])
+        ax.legend(loc="lower right")
+    return fig
+
+
+def _means(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Curves, oracle and fixed depths, means over the seeds, aim by aim."""
+    found = {name: np.mean([row["curves"][name] for row in rows], 0) for name in rows[0]["curves"]}
+    fixed = np.mean([row["fixed"] for row in rows], 0)
+    return {**found, "oracle": np.mean([row["oracle"] for row in rows], 0),
+            "fixed": np.column_stack([np.arange(len(fixed)), fixed])}  # fmt: skip
+
+
+def main() -> None:
+    """Run, print the tables, write JSON and picture."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", help="folder with the four IDX files of MNIST")
+    parser.add_argument("--seeds", type=int, help="fewer or more than 2")
+    parser.add_argument("--folder", type=Path, default=Path("runs/stopping"))
+    parser.add_argument("--redraw", action="store_true", help="tables and picture again from the JSON file")
+    parser.add_argument("--jobs", type=int, default=1, help="seeds at a time, one thread each")
+    args = parser.parse_args()
+    if args.data is None and not args.redraw:
+        parser.error("MNIST needs --data DIRECTORY")
+    args.sets = ["mnist"]
+    rows = gather(args, Path(__file__).with_name("mnist.json"), one, {"mnist": 2})
+    print(tell(rows))
+    picture(rows).savefig(PICTURES / "stopping-mnist.png", dpi=130)
+
+
+if __name__ == "__main__":
+    main()
