@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from node_oc import store
 from node_oc.config import Config
-from node_oc.data.split import Part, Split
+from node_oc.data.split import Part, Split, onto
 from node_oc.discretization import Network
+from node_oc.discretization.network import evaluating
 from node_oc.pipeline import read_network, resume, run
-from node_oc.policies import FAMILIES, Outcome, family, follow, follow_oracle, read_exits
+from node_oc.policies import (
+    FAMILIES,
+    Outcome,
+    Readings,
+    continuation,
+    family,
+    follow,
+    follow_oracle,
+    read_exits,
+)
+from node_oc.problem import Cost
+from node_oc.trajectory import rollout
 
 BASELINES = ("fixed", "entropy", "confidence")
 LOSS = 0.001  # of accuracy, given up at the operating point
@@ -71,6 +85,25 @@ def measured(network: Network, split: Split, depths: Sequence[float]) -> dict[st
     }  # fmt: skip
 
 
+def expected(network: Network, split: Split, cost: Cost, layers: Sequence[float]) -> list[tuple[float, float]]:
+    """What L_depth asks for: mean excess loss + c k of the best stopping rule, on test data, and its mean depth.
+
+    Longstaff and Schwartz on these losses, fitted to the labels of all validation data, for each cost c of a layer.
+    """
+    parts = [_with(cost, network, part) for part in (split.val, split.test)]
+    outcomes = [follow(continuation(parts[0], layer, labels=True), parts[1]) for layer in layers]
+    return [(one.cost(layer), one.depth) for one, layer in zip(outcomes, layers, strict=True)]
+
+
+def _with(cost: Cost, network: Network, part: Part) -> Readings:
+    """Readings whose losses are a cost, less its least value."""
+    anchor = next(network.parameters())
+    with torch.no_grad(), evaluating(network):
+        chunks = [cost.excess(rollout(network, onto(x, anchor)).readouts, onto(y, anchor))
+                  for x, y in zip(part.x.split(1024), part.y.split(1024), strict=True)]  # fmt: skip
+    return replace(read_exits(network, part), losses=torch.cat(chunks, 1).double())
+
+
 def _least(outcomes: Sequence[Outcome], depth: float) -> Outcome:
     """As :func:`fit_policy` chooses for a mean depth, on outcomes that are there already."""
     return min((one for one in outcomes if one.depth <= depth + SHY), key=lambda one: (one.loss, one.depth))
@@ -93,8 +126,3 @@ def interval(differences: Tensor) -> tuple[float, float, float]:
 def worst(found: dict[str, Any]) -> dict[str, tuple[float, float, float]]:
     """Where the chosen policy is farthest below each baseline."""
     return {name: max(map(tuple, values)) for name, values in found["below"].items()}
-
-
-def reached(found: dict[str, Any], depth: float, name: str = "chosen") -> float:
-    """The best accuracy of a curve at a mean depth of at most that."""
-    return max((accuracy for at, accuracy in found["curves"][name] if at <= depth + 1e-9), default=float("nan"))

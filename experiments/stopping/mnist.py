@@ -2,7 +2,7 @@
 
     python -m experiments.stopping.mnist --data DIRECTORY
 
-2 seeds, 6 epochs: four trainings of the same network, and plain networks of 1 to 6 layers. Policies are fitted on the
+3 seeds, 6 epochs: four trainings of the same network, and plain networks of 1 to 6 layers. Policies are fitted on the
 first half of the validation images, chosen on the other half, and followed on the 10,000 test images. Every training is
 an ordinary run directory under --folder, and one that is there is not repeated. Writes mnist.json beside this file and
 a picture into docs/pictures.
@@ -11,6 +11,7 @@ a picture into docs/pictures.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.headline.sets import PICTURES, accuracy, gather, written
-from experiments.stopping.exits import BASELINES, measured, reached, trained, worst
+from experiments.stopping.exits import BASELINES, expected, measured, trained, worst
 from node_oc.config import Config
-from node_oc.pipeline import load_split
+from node_oc.pipeline import load_split, make_problem
 from node_oc.plots.style import CLASSES, INK, MUTED, figure, styled
 
 WAYS: dict[str, dict[str, Any]] = {
@@ -30,6 +31,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "stage costs and L_depth": {"problem.depth_cost": 0.01, "problem.depth_weight": 10.0},
 }
 SHALLOW = (1, 2, 3, 4, 5, 6)
+LAYERS = (0.003, 0.01, 0.03)  # costs c of a layer, in nats
 AIMS = (0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 20)
 EPOCHS = 6
 
@@ -46,7 +48,8 @@ def one(name: str, seed: int, data: str | None, folder: Path) -> list[dict[str, 
     split = load_split(configure(seed, data))
     for way, changes in WAYS.items():
         network = trained(configure(seed, data, **changes), folder / f"{way.replace(' ', '-')}-{seed}")
-        rows.append({"set": name, "seed": seed, "way": way, **measured(network, split, AIMS)})
+        costs = expected(network, split, make_problem(configure(seed, data), split).terminal, LAYERS)
+        rows.append({"set": name, "seed": seed, "way": way, **measured(network, split, AIMS), "expected": costs})
         print(seed, way, rows[-1]["point"], flush=True)
     for depth in SHALLOW:
         config = configure(seed, data, **{"problem.stage_weight": 0.0, "system.depth": depth})
@@ -57,24 +60,46 @@ def one(name: str, seed: int, data: str | None, folder: Path) -> list[dict[str, 
 
 def tell(rows: list[dict[str, Any]]) -> str:
     """The tables in Markdown."""
+    ways = {way: [row for row in rows if row["way"] == way] for way in WAYS}
     aims = (0.5, 1, 2, 4)
-    lines = ["| training | full network | " + " | ".join(f"mean depth {a:g}" for a in aims) + " | depth at 0.1 points"
-             " | test points lost there |", "|---|" + "---|" * (len(aims) + 3)]  # fmt: skip
-    for way in WAYS:
-        these = [row for row in rows if row["way"] == way]
-        cells = [written([row["fixed"][-1] for row in these])]
-        cells += [written([reached(row, aim) for row in these]) for aim in aims]
-        cells += [written([row["point"]["depth"] for row in these])]
-        cells += ["; ".join("{:.2f} [{:.2f}, {:.2f}]".format(*row["point"]["lost"]) for row in these)]
-        lines.append(f"| {way} | " + " | ".join(cells) + " |")
-    lines += ["", "| training | " + " | ".join(f"below {name}, at most" for name in BASELINES) + " |",
-              "|---|" + "---|" * len(BASELINES)]  # fmt: skip
-    for way in WAYS:
-        most = [worst(row) for row in rows if row["way"] == way]
-        cells = ["; ".join("{:.2f} [{:.2f}, {:.2f}]".format(*row[name]) for row in most) for name in BASELINES]
-        lines.append(f"| {way} | " + " | ".join(cells) + " |")
-    shallow = [f"{d} layers {written([r['accuracy'] for r in rows if r['way'] == f'plain, {d}'])}" for d in SHALLOW]
-    return "\n".join([*lines, "", "Plain networks: " + ", ".join(shallow) + "."])
+    tables = [_table(["training", "full network", *(f"mean depth {aim:g}" for aim in aims)], {
+        way: [written([row["fixed"][-1] for row in these]), *(_at(these, AIMS.index(aim)) for aim in aims)]
+        for way, these in ways.items()
+    })]  # fmt: skip
+    tables.append(_table(["training", "points lost at mean depth 4", "depth at 0.1 points", "points lost there"], {
+        way: [_each(row["lost"][AIMS.index(4)] for row in these), written([row["point"]["depth"] for row in these]),
+              _each(row["point"]["lost"] for row in these)]
+        for way, these in ways.items()
+    }))  # fmt: skip
+    tables.append(_table(["training", *(f"below {name}, at most" for name in BASELINES)], {
+        way: [_each(worst(row)[name] for row in these) for name in BASELINES] for way, these in ways.items()
+    }))  # fmt: skip
+    if "expected" in ways["plain"][0]:
+        tables.append(_table(["training", *(f"c = {c:g}" for c in LAYERS)], {
+            way: [f"{written([row['expected'][i][0] for row in these], 4)} "
+                  f"({np.mean([row['expected'][i][1] for row in these]):.1f})" for i in range(len(LAYERS))]
+            for way, these in ways.items()
+        }))  # fmt: skip
+    shallow = {d: [row["accuracy"] for row in rows if row["way"] == f"plain, {d}"] for d in SHALLOW}
+    if shallow[1]:
+        tables.append("Plain networks: " + ", ".join(f"{d} layers {written(v)}" for d, v in shallow.items()) + ".")
+    return "\n\n".join(tables)
+
+
+def _table(head: list[str], rows: dict[str, list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *([name, *cells] for name, cells in rows.items())]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _at(rows: list[dict[str, Any]], aim: int) -> str:
+    """Accuracy of the policy chosen for an aim, and its mean depth on test data."""
+    depths, accuracies = zip(*(row["curves"]["chosen"][aim] for row in rows), strict=True)
+    return f"{written(accuracies)} ({np.mean(depths):.2f})"
+
+
+def _each(values: Iterable[Sequence[float]]) -> str:
+    """Mean and interval over samples, one a seed."""
+    return "; ".join("{:.2f} [{:.2f}, {:.2f}]".format(*value) for value in values)
 
 
 @styled
@@ -121,7 +146,7 @@ def main() -> None:
     """Run, print the tables, write JSON and picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="folder with the four IDX files of MNIST")
-    parser.add_argument("--seeds", type=int, help="fewer or more than 2")
+    parser.add_argument("--seeds", type=int, help="fewer or more than 3")
     parser.add_argument("--folder", type=Path, default=Path("runs/stopping"))
     parser.add_argument("--redraw", action="store_true", help="tables and picture again from the JSON file")
     parser.add_argument("--jobs", type=int, default=1, help="seeds at a time, one thread each")
@@ -129,7 +154,7 @@ def main() -> None:
     if args.data is None and not args.redraw:
         parser.error("MNIST needs --data DIRECTORY")
     args.sets = ["mnist"]
-    rows = gather(args, Path(__file__).with_name("mnist.json"), one, {"mnist": 2})
+    rows = gather(args, Path(__file__).with_name("mnist.json"), one, {"mnist": 3})
     print(tell(rows))
     picture(rows).savefig(PICTURES / "stopping-mnist.png", dpi=130)
 

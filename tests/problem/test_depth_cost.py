@@ -205,10 +205,10 @@ def test_the_penalty_by_hand() -> None:
     trajectory = rollout(geometric(0.7, 3), torch.tensor([[1.0, 0.0], [0.0, 2.0]]).double())
     value = DiminishingReturns(0.5, 2.0)(trajectory, Y)
     assert value.item() == pytest.approx(2 * 0.2 * (0.3 + 0.21) * 1.5)
-    assert float(DiminishingReturns(0.7)(trajectory, Y)) == pytest.approx(0, abs=1e-12)
+    assert DiminishingReturns(0.7)(trajectory, Y).item() == pytest.approx(0, abs=1e-12)
     sleeping = geometric(0.7, 3)
     sleeping.set_awake((0, 2))
-    assert float(DiminishingReturns(0.7)(rollout(sleeping, X), Y)) == pytest.approx(0, abs=1e-12)  # 0.3, then 0.21
+    assert DiminishingReturns(0.7)(rollout(sleeping, X), Y).item() == pytest.approx(0, abs=1e-12)  # 0.3, then 0.21
 
 
 def test_gradients_of_the_penalty_and_pairs_across_stages() -> None:

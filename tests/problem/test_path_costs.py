@@ -98,6 +98,16 @@ def test_an_annealed_training_resumes_to_the_same_bits(cost: PathCost, tmp_path:
     assert history[0] == history[1]
 
 
+def test_l_depth_under_mixed_precision() -> None:
+    """bfloat16 readouts, a regression in float32: nearly the cost that float32 gives."""
+    net, problem = network(), replace(PROBLEM, path_costs=(DepthCost(PROBLEM.terminal, 0.01),))
+    fit(net, problem, PART, OPTIONS.model_copy(update={"precision": "bf16-mixed"}), plan=Plan(updates=2))
+    exact = problem.evaluate(rollout(net, PART.x), PART.y).smooth
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = problem.evaluate(rollout(net, PART.x), PART.y).smooth
+    assert mixed.item() == pytest.approx(exact.item(), rel=0.02)
+
+
 def test_what_has_no_whole_trajectory_refuses_them() -> None:
     net = network(dtype=torch.float64)
     for whole in (Segmented(net, X), Solution(net, X)):

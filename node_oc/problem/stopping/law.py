@@ -54,8 +54,13 @@ def stopping_gain(features: Tensor, stopped: Tensor, temperature: float) -> Tens
     if features.shape[:2] != stopped.shape:
         raise ShapeError("costs of stopping", got=tuple(stopped.shape), expected=tuple(features.shape[:2]),
                          do="Give one cost for each row of features.")  # fmt: skip
-    design = _design(features[:-1])
-    data, stopped = design.detach(), stopped.detach()
+    with torch.autocast(features.device.type, enabled=False):  # the sums of squares want the digits
+        return _backwards(_design(features[:-1]), stopped.detach(), temperature)
+
+
+def _backwards(design: Tensor, stopped: Tensor, temperature: float) -> Tensor:
+    """The recursion over depth, from designs (N, B, 1 + F) and costs (N+1, B)."""
+    data, stopped = design.detach(), stopped.to(design.dtype)
     normal = data.mT @ data
     normal.diagonal(dim1=1, dim2=2)[:, 1:].add_(RIDGE * data.shape[1])
     factor = torch.linalg.cholesky(normal)
