@@ -49,13 +49,15 @@ def _price(folder: Path) -> float:
 
 def show_hamiltonians(problem: Problem, found: Hamiltonians) -> None:
     """One row a layer, and what it says about idle layers."""
-    table = Table("layer k", "Hamiltonian", "||p_k||", "stationarity", "gap", "ratio")
+    discrete = ["discrete gap"] if found.discrete else []
+    table = Table("layer k", "Hamiltonian", "||p_k||", "stationarity", "gap", "ratio", *discrete)
     depth = len(found.value)
     for k in range(depth):
         ratio = f"{found.ratio[k]:.4g}" if found.ratio else "-"
         table.add_row(
             f"{k}{' (idle)' if k in found.zero else ''}", f"{found.value[k]:.4f}", f"{found.costate[k]:.4g}",
             f"{found.residual[k]:.4g}", _gap(found.gap[k]), ratio,
+            *(f"{found.discrete[k]:.4g}" for _ in discrete),
         )  # fmt: skip
     table.add_row(str(depth), "", f"{found.costate[depth]:.4g}", "", "", "")
     console.print(table)

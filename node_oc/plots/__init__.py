@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from node_oc.errors import ConfigError, StoreError
 from node_oc.plots.comparison import comparison
 from node_oc.plots.discrete import epochs
+from node_oc.plots.error_terms import error_terms, terms_of
 from node_oc.plots.evaluations import evaluations
 from node_oc.plots.growth import growth
 from node_oc.plots.landscape import landscape
@@ -94,6 +95,25 @@ def draw_rivals(record: Record, path: str | Path) -> None:
         StoreError: a file that cannot be written.
     """
     _write(rivals(record), Path(path))
+
+
+def draw_error_terms(history: str | Path, path: str | Path, name: str = "training") -> None:
+    """Writes where a training by the maximum principle gained and where its sweeps disagreed, as PNG.
+
+    Args:
+        history: its ``history.jsonl``.
+        path: the picture.
+        name: of the training.
+
+    Raises:
+        StoreError: no such history, or a file that cannot be written.
+        ConfigError: a history without error terms: of a gradient method.
+    """
+    terms = terms_of(Path(history))
+    if not terms:
+        raise ConfigError(str(history), got="no error terms", expected="those of E-MSA, MSA or discrete MSA",
+                          do="Train with training.method=emsa, or with discrete weights.")  # fmt: skip
+    _write(error_terms({"name": name, "error_terms": terms}), Path(path))
 
 
 def draw_noise(record: Record, stem: str | Path) -> dict[str, Path]:

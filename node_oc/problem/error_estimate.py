@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +12,8 @@ from torch import Tensor
 
 from node_oc.discretization.network import Network
 from node_oc.problem.ocp import Problem
+from node_oc.problem.slopes import relaxed
 from node_oc.problem.sweeps import LIFT, Sweeps
-from node_oc.system.discrete import DiscreteLayer
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ class ErrorEstimate:
         value, residual, gap = [], [], []
         behind = [torch.zeros_like(p) for p in ends]  # what they do to J by the steps and the output
         for k, own in zip(self._layers, [[], *steps, []], strict=True):
-            with _relaxed(
+            with relaxed(
                 network.system.discrete(k) if 0 <= k < network.depth else [], self._sweeps.p[0].dtype
             ) as weights:
                 ham, found = self._sweeps.slopes(k, [*own, *weights, *ends])
@@ -118,17 +117,6 @@ class ErrorEstimate:
             tuple(v.costate.item() for v in after), self._residual, self._gap,
             float(self._sweeps.objective.total), self._sweeps.now(),
         )  # fmt: skip
-
-
-@contextmanager
-def _relaxed(layers: Sequence[DiscreteLayer], dtype: torch.dtype) -> Iterator[list[Tensor]]:
-    """Within the block the weights of discrete layers have slopes: float leaves stand in their places."""
-    held = [layer.relaxed for layer in layers]
-    try:
-        yield [layer.relax_(dtype) if layer.relaxed is None else layer.relaxed for layer in layers]
-    finally:
-        for layer, relaxed in zip(layers, held, strict=True):
-            layer.relaxed = relaxed
 
 
 def _norm(tensors: Sequence[Tensor]) -> float:

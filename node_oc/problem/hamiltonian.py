@@ -16,6 +16,7 @@ from node_oc.problem.costate import costate_sweep, step_hamiltonian
 from node_oc.problem.group_minimum import GroupHamiltonian
 from node_oc.problem.ocp import Problem
 from node_oc.problem.optimality import all_awake
+from node_oc.problem.slopes import relaxed
 from node_oc.system.base import System
 from node_oc.trajectory.rollout import rollout
 
@@ -34,11 +35,13 @@ class Hamiltonians:
         residual: stationarity: distance of 0 to the subdifferential of Ham_k in u_k on the admissible set,
             k = 0..N-1. Of inner weights that are kept at fixed norms only the gradient along them counts.
         gap: Ham_k less its least value over the group, the inner weights as they are, k = 0..N-1; inf where it
-            has none, None where it is not computed: several stages, or a branch that is not linear in its group.
+            has none, None where it is not computed: several stages, or a branch not linear in one.
             The energy of a sleeping step's inner weights, which it would pay awake, is not in it.
         ratio: the optimality ratio, see :func:`node_oc.optimality_ratios`, k = 0..N-1; empty without a price.
         zero: the idle steps, whose group is exactly zero.
         waking: those of them for which zero is not the minimum: some small group has a smaller Ham_k.
+        discrete: what other discrete weights W of a step would lower Ham_k by, to first order: sum of G W + |G| with
+            their slopes G, the best of a set being -sign G, k = 0..N-1; empty where no step has such weights.
     """
 
     price: float
@@ -49,6 +52,7 @@ class Hamiltonians:
     ratio: tuple[float, ...]
     zero: tuple[int, ...]
     waking: tuple[int, ...]
+    discrete: tuple[float, ...] = ()
 
     @property
     def sentence(self) -> str:
@@ -98,7 +102,18 @@ def hamiltonians(network: Network, problem: Problem, batches: Iterable[tuple[Ten
     ids = {id(p) for group in groups for p in group}
     inner = [[p for p in system.control(k) if id(p) not in ids] for k in range(depth)]
     controls = [[*group, *rest] for group, rest in zip(groups, inner, strict=True)]
-    value, costate, slopes, linear = _means(network, problem, batches, controls)
+    layers = [system.discrete(k) for k in range(depth)]
+    like = next(network.parameters(), torch.zeros(()))
+    with relaxed([layer for each in layers for layer in each], like.dtype) as leaves:
+        rest = iter(leaves)
+        weights = [[next(rest) for _ in each] for each in layers]
+        value, costate, slopes, linear = _means(network, problem, batches, [
+            [*control, *each] for control, each in zip(controls, weights, strict=True)])  # fmt: skip
+        discrete = [
+            sum(float((g * w.detach() + g.abs()).sum()) for g, w in zip(found[len(control) :], each, strict=True))
+            for found, control, each in zip(slopes, controls, weights, strict=True)
+        ]
+        slopes = [found[: len(control)] for found, control in zip(slopes, controls, strict=True)]
     residual, gap, ratio, over = [], [], [], []
     for k, h in enumerate(network.h):
         u = _flat(groups[k])
@@ -120,11 +135,12 @@ def hamiltonians(network: Network, problem: Problem, batches: Iterable[tuple[Ten
     return Hamiltonians(
         problem.group_price, tuple(value), costate, tuple(residual), tuple(gap),
         tuple(ratio) if problem.group_price else (), zero, tuple(k for k in zero if over[k]),
+        tuple(discrete) if leaves else (),
     )  # fmt: skip
 
 
 def _flat(tensors: Sequence[Tensor]) -> Tensor:
-    return torch.cat([p.detach().double().flatten() for p in tensors])
+    return torch.cat([p.detach().double().flatten() for p in tensors] or [torch.zeros(0, dtype=torch.float64)])
 
 
 def _means(
@@ -166,9 +182,9 @@ def linear_in_group(network: Network, k: int, x: Tensor) -> bool:
         k: layer index 0..N-1.
         x: states x_k to try it on, (B, ...).
     """
-    if network.table.stages > 1:
-        return False
     group = network.system.group(k)
+    if network.table.stages > 1 or not group:
+        return False
     before = [p.clone() for p in group]
     generator = torch.Generator().manual_seed(0)
     a, b = ([torch.randn(p.shape, generator=generator).to(p) for p in group] for _ in range(2))

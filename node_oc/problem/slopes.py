@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
 from node_oc.discretization.network import Network
 from node_oc.problem.costate import costate_sweep, step_hamiltonian
 from node_oc.problem.ocp import Problem
+from node_oc.system.discrete import DiscreteLayer
 from node_oc.trajectory.rollout import rollout
+
+
+@contextmanager
+def relaxed(layers: Sequence[DiscreteLayer], dtype: torch.dtype) -> Iterator[list[Tensor]]:
+    """Within the block the weights of discrete layers have slopes: float leaves stand in their places, and are yielded.
+
+    Args:
+        layers: left as they were.
+        dtype: of a leaf where there is none yet.
+    """
+    held = [layer.relaxed for layer in layers]
+    try:
+        yield [layer.relax_(dtype) if layer.relaxed is None else layer.relaxed for layer in layers]
+    finally:
+        for layer, before in zip(layers, held, strict=True):
+            layer.relaxed = before
 
 
 def discrete_slopes(network: Network, problem: Problem, x: Tensor, y: Tensor) -> list[list[Tensor]]:

@@ -11,7 +11,8 @@ from systems import linear, randn
 from torch import Tensor
 
 from node_oc.discretization import DepthGrid, Network
-from node_oc.problem import ErrorEstimate, Problem, SquaredError, costate_sweep, discrete_slopes
+from node_oc.errors import ConfigError
+from node_oc.problem import ErrorEstimate, Problem, SquaredError, costate_sweep, discrete_slopes, hamiltonians
 from node_oc.trajectory import rollout
 
 H = (0.5, 1.0, 0.3)
@@ -101,8 +102,11 @@ def test_discrete_weights_are_promised_what_enumeration_finds() -> None:
     net, x, y = network("discrete-residual"), inputs(), target("soft-cross-entropy")
     cost = COSTS["soft-cross-entropy"]()
     problem = Problem(cost, cost, 0.7)
+    net.eval()
+    found_over = hamiltonians(net, problem, [(x[:2], y[:2]), (x[2:], y[2:])])
     estimate, slopes, best = ErrorEstimate(net, problem, x, y), discrete_slopes(net, problem, x, y), []
     layers = [net.system.discrete(k) for k in range(net.depth)]
+    assert sum(found_over.discrete) > 0
     assert all(layer.relaxed is None for step in layers for layer in step)
     for step, found in zip(layers, slopes, strict=True):
         changes = [torch.stack([-g * (w - layer.weight) for w in (-1, 0, 1)]).amax(0)
@@ -112,6 +116,23 @@ def test_discrete_weights_are_promised_what_enumeration_finds() -> None:
         layers[0][0].weight.copy_((layers[0][0].weight + 2) % 3 - 1)
     terms = estimate.terms()
     assert terms.gap == pytest.approx((0, *best, 0), rel=1e-9)
+    assert found_over.discrete == pytest.approx(best, rel=1e-9)  # slopes are means over all batches
     assert terms.state[1] > 0
     assert terms.decrease[1] != 0
     assert terms.decrease[2:] == (0.0,) * net.depth  # of no other layer
+
+
+def test_a_chain_without_skips_has_hamiltonians() -> None:
+    """No groups, so no gap over them: slopes of batch norms and of discrete weights alone."""
+    net, x, y = network("chain-conv").train(), inputs(), torch.arange(6) % 3  # not all of its ReLUs are dead there
+    cost = COSTS["soft-cross-entropy"]()
+    problem = Problem(cost, cost, 0.0)
+    found = hamiltonians(net, problem, [(x, y)])
+    assert found.gap == (None,) * net.depth
+    assert min(found.discrete) > 0
+    smooth = problem.evaluate(rollout(net, x), y).smooth
+    for k in range(net.depth):
+        slope = torch.autograd.grad(smooth, net.system.control(k), retain_graph=True)
+        assert found.residual[k] == pytest.approx(math.hypot(*(float(g.norm()) for g in slope)), rel=1e-9)
+    with pytest.raises(ConfigError, match="stage_weight = 0"):
+        hamiltonians(net, Problem(cost, cost, 1.0), [(x, y)])

@@ -45,7 +45,7 @@ class Block:
     @property
     def name(self) -> str:
         """For messages."""
-        return "layer " + ", ".join(map(str, self.layers))
+        return "the lift" if self.layers == (LIFT,) else "layer " + ", ".join(map(str, self.layers))
 
 
 def blocks_of(sweeps: Sweeps, parameters: list[nn.Parameter]) -> list[Block]:
@@ -143,25 +143,34 @@ class EMSA:
             with admissible.projected(block.parameters) as tangent:
                 value, raw = self._sum(sweeps, block)
                 slopes = tangent(raw)
+            if not bool(torch.isfinite(value)):  # a line search does not come back from there
+                raise self._diverged(block, f"a Hamiltonian of {float(value)}")
             for p, slope in zip(block.parameters, slopes, strict=True):
                 p.grad = slope.contiguous()  # a view of it is what L-BFGS takes
             if not first:
                 first.extend((value, torch.cat([slope.flatten() for slope in slopes]).norm()))
             return value
 
-        optimizer.step(augmented)
-        with admissible.projected(block.parameters):
-            new = [p.detach().clone() for p in block.parameters]
-        value = augmented()
-        for p in block.parameters:
-            p.grad = None
-        _assign(block.parameters, old)
-        if not all(bool(torch.isfinite(each).all()) for each in (*new, value)):
-            raise DivergenceError(
-                f"E-MSA, {block.name}", got=f"a minimum of its Hamiltonian that is not finite, rho = {self.rho:g}",
-                expected="finite controls", do="Raise training.emsa_rho; the basic MSA (rho = 0) has no guard.",
-            )  # fmt: skip
+        try:
+            optimizer.step(augmented)
+            with admissible.projected(block.parameters):
+                new = [p.detach().clone() for p in block.parameters]
+            value = augmented()
+        finally:
+            _assign(block.parameters, old)
+            for p in block.parameters:
+                p.grad = None
+        if not all(bool(torch.isfinite(each).all()) for each in new):
+            raise self._diverged(block, "controls that are not finite")
         return (new if value <= first[0] else old), float(first[1])
+
+    def _diverged(self, block: Block, got: str) -> DivergenceError:
+        return DivergenceError(
+            f"training.method={self.options.method}, {block.name}",
+            got=f"{got} on the way to its minimum, rho = {self.rho:g}", expected="finite numbers",
+            do="Raise training.emsa_rho; the basic MSA (rho = 0) has nothing that holds it. The last good checkpoint "
+            "is kept.",
+        )  # fmt: skip
 
     def _sum(self, sweeps: Sweeps, block: Block) -> tuple[Tensor, list[Tensor]]:
         """Value and gradients of the augmented Hamiltonians of a block's layers."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,16 @@ def test_without_the_penalties_it_diverges_and_says_so() -> None:
     problem = Problem.regression(stage_weight=0.0)
     with pytest.raises(DivergenceError):
         fit(small(), problem, sine(), options(method="msa", emsa_iterations=10, batch=0), plan=Plan("fit", updates=20))
+
+
+def test_a_hamiltonian_that_overflows_names_its_layer_and_leaves_the_controls(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, chosen, values = Network(Field(torch.sin, 2, 2)), options(method="msa"), [1.0, 0.5, math.inf]
+    emsa = EMSA(net, Problem.regression(), chosen, make_fabric(chosen))
+    monkeypatch.setattr(emsa, "_sum", lambda sweeps, block: (torch.tensor(values.pop(0)), [torch.ones(())]))
+    with pytest.raises(DivergenceError, match=r"layer 0: got a Hamiltonian of inf"):
+        emsa.step(0, randn(5, 2).float(), randn(5, 2, seed=1).float())
+    assert controls(net).tolist() == [1.0, 1.0]
+    assert all(p.grad is None for p in net.parameters())
 
 
 def test_what_it_has_no_rule_for_is_refused() -> None:
