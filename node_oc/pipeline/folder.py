@@ -54,7 +54,7 @@ def read_network(folder: str | Path, which: str = "full") -> Network:
         network = Network.from_spec(spec)
         network.to(next(iter(weights.values())).dtype)
         network.load_state_dict(weights)
-        return network
+        return network.eval()
     have = sorted(p.stem for p in folder.glob("*.safetensors"))
     raise StoreError(str(folder), got=f"no network {which!r}; it has {have or 'none yet'}",
                      expected="a trained network",

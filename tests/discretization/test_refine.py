@@ -225,7 +225,7 @@ def test_released_rows_stay_as_they_are() -> None:
 def test_a_refined_network_goes_into_a_file(name: str) -> None:
     net = network(name)
     fine = refine(net, halvable(net))
-    again = Network.from_spec(fine.spec()).double()
+    again = Network.from_spec(fine.spec()).double().eval()
     again.load_state_dict(fine.state_dict())
     assert torch.equal(again(X), fine(X))
 

@@ -80,7 +80,7 @@ class DiscreteLayer(nn.Module, ABC):
         loaded = state_dict.get(f"{prefix}weight")
         if loaded is not None:
             check_values(loaded, self.values, f"{prefix}weight")
-        super()._load_from_state_dict(state_dict, prefix, *rest)  # type: ignore[no-untyped-call]
+        super()._load_from_state_dict(state_dict, prefix, *rest)
         if self.relaxed is not None:
             with torch.no_grad():
                 self.relaxed.copy_(self.weight)

@@ -92,7 +92,7 @@ class Ternary(Proposal):
         # +1 if M > tau (1 - 2W) + lambda and -1 if M < -tau (1 + 2W) - lambda, that is, with a = 2 tau W - G, the sign
         # of a where abs(a) > tau + lambda, and 0 elsewhere.
         weight.mul_(2 * tau).sub_(slope)
-        torch.hardshrink(weight, tau + self.sparsity, out=weight).sign_()  # type: ignore[call-overload]
+        torch.hardshrink(weight, tau + self.sparsity, out=weight).sign_()
 
 
 def proposal_of(values: str, sparsity: float, where: str) -> Proposal:
