@@ -76,7 +76,8 @@ def curves(rows: Rows, baselines: Rows) -> Figure:
     middle.set(title="share of weights that are not zero", xlabel="epoch", ylim=(0, 1))
     right.set(title="share of weights that an epoch changes", xlabel="epoch", yscale="log")
     middle.yaxis.set_major_formatter(PercentFormatter(1, 0))
-    right.yaxis.set_major_formatter(PercentFormatter(1))
+    right.set_yticks([0.02, 0.05, 0.1, 0.2, 0.5])
+    right.yaxis.set_major_formatter(PercentFormatter(1, 0))
     right.yaxis.set_minor_formatter(NullFormatter())
     for axes in (left, middle, right):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -93,7 +94,7 @@ def error_terms(rows: Rows) -> Figure:
     and is left out.
     """
     names = {"decrease": "decrease of the Hamiltonian", "state": "squared change of the step",
-             "costate": "squared change of its costate map"}  # fmt: skip
+             "costate": "squared change of the costate"}  # fmt: skip
     ways = [way for way in ("binary", "ternary") if any(row["way"] == way and row.get("error_terms") for row in rows)]
     figure = Figure(figsize=(12, 3.6 * max(1, len(ways))), layout="constrained")
     panels = figure.subplots(max(1, len(ways)), 3, squeeze=False)
@@ -105,6 +106,7 @@ def error_terms(rows: Rows) -> Figure:
                 axes.plot(range(1, len(each) + 1), np.where(each > 0, each, np.nan), marker=".", lw=1.3,
                           color=("#0072B2", "#56B4E9", "#E69F00", "#D55E00")[k % 4], label=f"layer {k}")  # fmt: skip
             axes.set(title=f"{way}: {title}", xlabel="epoch", yscale="log")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.spines[["top", "right"]].set_visible(False)
         line[0].legend(frameon=False, fontsize=8)
     return figure
