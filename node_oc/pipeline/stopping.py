@@ -14,7 +14,7 @@ from node_oc.data.split import Part, Split
 from node_oc.errors import ConfigError, DataError
 from node_oc.exporting import save_model
 from node_oc.inference import Model, what_pays
-from node_oc.pipeline.folder import RUN, read_config, read_network
+from node_oc.pipeline.folder import RUN, check_skips, read_config, read_network
 from node_oc.pipeline.objects import load_split
 from node_oc.plots import draw_stopping
 from node_oc.policies import FAMILIES, Guarantee, Outcome, Policy, Readings, family, fit_policy, follow, guarantee
@@ -77,6 +77,7 @@ def stop(
     target = _target(cost, depth, loss, confidence)
     folder = Path(folder)
     config, about = read_config(folder), store.read_json(folder / RUN)
+    check_skips(config, "stop")
     split, network = load_split(config), read_network(folder, which)
     first, second = _halves(split.val)
     fitting, holding = (read(network, part, exits, split.task) for part in (first, second))
