@@ -10,8 +10,8 @@ import typer
 Name = Annotated[
     str | None,
     typer.Argument(
-        help="spirals, digits, digits-ternary; with --data mnist, mnist-conv, mnist-binary, "
-        "mnist-ternary; or a TOML file.",
+        help="spirals, digits, digits-transformer, digits-ternary; with --data mnist, mnist-conv, mnist-transformer, "
+        "mnist-binary, mnist-ternary; or a TOML file.",
         show_default=False,
     ),
 ]
