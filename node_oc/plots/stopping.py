@@ -44,7 +44,7 @@ def stopping_curve(record: Record) -> Figure:
             label="chosen", gid="chosen")  # fmt: skip
     ax.axhline(scale * full, color=FAINT, lw=3, zorder=0.5)
     right = min(record["layers"], max(6.0, 3 * chosen["depth"], *(one["depth"] for one in record["rivals"].values())))
-    ax.annotate("full network", (right, scale * full), xytext=(0, 4), textcoords="offset points", ha="right",
+    ax.annotate("full network", (right, scale * full), xytext=(0, -13), textcoords="offset points", ha="right",
                 color=MUTED)  # fmt: skip
     plain_log(ax)
     ax.set_xlim(-0.02 * right, right)
@@ -68,8 +68,9 @@ def stopping_depths(record: Record) -> Figure:
                         textcoords="offset points", ha="center", fontsize=8, color=MUTED)  # fmt: skip
     mean = record["chosen"]["test"]["depth"]
     ax.axvline(mean, color=INK, lw=1.2, ls=(0, (4, 2)))
-    ax.annotate(f"mean {mean:.2f}", (mean, 0.94), xycoords=("data", "axes fraction"), xytext=(5, 0),
-                textcoords="offset points")  # fmt: skip
+    ax.set_title(
+        f"in the mean after {mean:.2f} of {record['layers']} layers", fontsize=10, fontweight="normal", color=MUTED
+    )
     layers(ax, record["layers"], "depth k at which a sample stops")
     ax.set_xlim(-0.6, record["layers"] + 0.6)
     ax.set_ylabel("test samples, %")

@@ -47,7 +47,7 @@ def family(name: str, readings: Readings) -> tuple[Policy, ...]:
     if name == "fixed":
         return tuple(FixedDepth(k, exits, task) for k in reversed(exits))
     if name in COLUMNS:
-        return (full, *(Threshold(name, value, exits) for value in _levels(name, readings)))  # type: ignore[arg-type]
+        return (full, *(Threshold(name, value, exits) for value in _levels(name, readings)))
     # In units of what the full network gains over the first exit, so that one grid suits any loss.
     scale = max(float((readings.soft[0] - readings.soft[-1]).mean()), 1e-12) if task == "regression" else 1.0
     find = continuations if name == "continuation" else look_aheads

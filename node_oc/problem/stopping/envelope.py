@@ -156,7 +156,8 @@ def snell_envelope(costs: Sequence[Tensor], transitions: Sequence[Tensor]) -> En
     if any(bool((p < 0).any()) or not torch.allclose(p.sum(1), p.new_ones(len(p)), atol=1e-6) for p in transitions):
         raise DataError("transitions", got="rows that are no probabilities", expected="rows >= 0 that sum to 1",
                         do="Divide each row by its sum.")  # fmt: skip
-    values, continuations, stops = [costs[-1]], [], [torch.ones_like(costs[-1], dtype=torch.bool)]
+    values, stops = [costs[-1]], [torch.ones_like(costs[-1], dtype=torch.bool)]
+    continuations: list[Tensor] = []
     for e, p in zip(reversed(costs[:-1]), reversed(transitions), strict=True):
         on = p @ values[0]
         continuations.insert(0, on)
