@@ -89,18 +89,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=DRAWS)
     parser.add_argument("--samples", type=int, default=SAMPLES)
+    parser.add_argument("--families", nargs="+", default=list(FAMILIES))
+    parser.add_argument("--losses", nargs="+", type=float, default=list(LOSSES))
     options = parser.parse_args()
     truth, fitted = population(POPULATION, 1), population(FITTED, 2)
-    rows = []
-    for name in FAMILIES:
-        for loss in LOSSES:
+    file = Path(__file__).with_name("guarantee.json")
+    rows = store.read_json(file)["rows"] if file.exists() else []
+    for name in options.families:
+        for loss in options.losses:
             row = measure(name, fitted, truth, loss, options.draws, options.samples)
-            rows.append(row)
+            rows = [old for old in rows if (old["family"], old["loss"]) != (name, loss)] + [row]
+            store.write_json(file, {"rows": rows})
             for key in ("guaranteed", "binomial", "betting", "chosen"):
                 one = row[key]
                 told = f"violations {one['violations']:3d}, depth {one['depth']:.2f}, ratio {one['ratio']:.3f}"
                 print(f"{name:12s} {loss:.3f} {key:10s} ({row['test']}) {told}, excess {one['excess']:.4f}", flush=True)
-    store.write_json(Path(__file__).with_name("guarantee.json"), {"rows": rows})
 
 
 if __name__ == "__main__":
