@@ -30,7 +30,7 @@ from node_oc.policies import (
 )
 from node_oc.problem.stopping import rule_value, snell_envelope
 
-S, N, C = 6, 8, 0.02
+S, N, C = 6, 16, 0.03
 RISK = torch.tensor([0.6, 0.57, 0.3, 0.28, 0.08, 0.02], dtype=torch.float64)  # chance of an error in each state
 UP = torch.tensor([0.5, 0.6, 0.5, 0.7, 0.2, 0.0], dtype=torch.float64)  # of a step to the next one: not monotone
 START = torch.tensor([0.4, 0.3, 0.2, 0.1, 0.0, 0.0], dtype=torch.float64)
@@ -42,7 +42,7 @@ def chain() -> tuple[list[Tensor], list[Tensor]]:
 
 
 def paths(n: int, seed: int) -> Readings:
-    """Samples of the chain; what is seen is the state."""
+    """Samples of the chain; what is seen is which state it is in."""
     g = torch.Generator().manual_seed(seed)
     state = torch.multinomial(START, n, replacement=True, generator=g)
     states = [state]
@@ -51,7 +51,7 @@ def paths(n: int, seed: int) -> Readings:
         states.append(state)
     seen = torch.stack(states)
     losses = (torch.rand(N + 1, n, generator=g, dtype=torch.float64) < RISK[seen]).double()
-    return Readings(tuple(range(N + 1)), seen[..., None].float(), losses, RISK[seen], "classification")
+    return Readings(tuple(range(N + 1)), torch.eye(S)[seen], losses, RISK[seen], "classification")
 
 
 @pytest.mark.parametrize("labels", [True, False])
@@ -59,7 +59,7 @@ def test_continuation_is_within_a_percent_of_the_envelope(labels: bool) -> None:
     costs, transitions = chain()
     best = snell_envelope(costs, transitions).value(START)
     policy = continuation(paths(20000, 0), C, labels=labels)
-    states = torch.arange(S, dtype=torch.float32)[:, None]
+    states = torch.eye(S)
     stops = [policy.stops(k, states) for k in range(N)] + [torch.ones(S, dtype=torch.bool)]
     value = rule_value(stops, costs, transitions, START)
     assert best - 1e-9 <= value <= 1.01 * best
@@ -89,7 +89,7 @@ def test_look_ahead_misses_a_late_gain() -> None:
 def test_fitted_look_ahead_is_no_worse_than_the_exact_rule() -> None:
     costs, transitions = chain()
     policy = look_ahead(paths(20000, 1), C)
-    states = torch.arange(S, dtype=torch.float32)[:, None]
+    states = torch.eye(S)
     stops = [policy.stops(k, states) for k in range(N)] + [torch.ones(S, dtype=torch.bool)]
     exact = rule_value(one_step_rule(costs, transitions), costs, transitions, START)
     value = rule_value(stops, costs, transitions, START)
@@ -211,6 +211,13 @@ def test_the_guarantee_holds_and_what_is_chosen_without_it_does_not() -> None:
             depths[name].append(outcome.depth)
     assert broken["guaranteed"] <= 16 < broken["chosen"]
     assert np.mean(depths["guaranteed"]) < 0.7 * HELD.depth
+
+
+def test_the_sequence_ends_at_the_first_failure() -> None:
+    last, first, near = (FixedDepth(k, HELD.exits) for k in (5, 0, 4))
+    assert guarantee([last, near], HELD, 0.1).outcome.depth == 4
+    found = guarantee([last, first, near], HELD, 0.1)
+    assert (found.outcome.depth, found.tested) == (5, 2)
 
 
 @pytest.mark.parametrize("test", ["binomial", "betting"])
