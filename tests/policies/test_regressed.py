@@ -234,6 +234,9 @@ def test_a_guarantee_says_how_many_samples_it_needs(test) -> None:  # type: igno
     found = guarantee(full, silent.take(torch.arange(least)), 0.02, rehearsal=rehearsal)
     assert found.outcome.depth == (4 if rehearsal is not None else 0)
     assert (found.test, found.n, found.needed) == (test, least, least)
+    harmed = replace(silent.take(torch.arange(least)), losses=silent.losses[:, :least].clone())
+    harmed.losses[:, 0] = torch.tensor([1.0] * 5 + [0.0])  # a single one is too many here
+    assert guarantee(full, harmed, 0.02, rehearsal=rehearsal).outcome.depth == 5
 
 
 def test_bad_guarantees_are_refused() -> None:
