@@ -18,9 +18,8 @@ from node_oc.exporting import export_onnx
 from node_oc.exporting.exits import onnx_blocks
 from node_oc.exporting.one_graph import in_one_graph
 from node_oc.inference import EarlyExit
+from node_oc.inference.paying import BURST, SINGLES
 from node_oc.inference.turns import Spread, in_turns
-
-SINGLES = 50
 
 
 class Blocks:
@@ -74,7 +73,7 @@ def compared(
     expected, depths = early(x)
     found = []
     for batch in batches:
-        calls = [given[i : i + 1] for i in range(SINGLES)] if batch == 1 else [given[:batch]]
+        calls = [given[i : i + 1] for i in range(SINGLES)] if batch == 1 else [given[:batch]] * -(-BURST // batch)
         times = in_turns({name: partial(_all, way, calls) for name, way in ways.items()}, rounds)
         for name, way in ways.items():
             y, *depth = way(given[: max(batch, 64)])

@@ -22,6 +22,7 @@ from node_oc.trajectory.rollout import rollout
 
 FULL, EARLY, PLAIN = "full", "early exit", "full, plain loop"
 SINGLES = 50  # samples, one after the other, in one round at batch 1
+BURST = 2048  # samples in one round at larger batches, at least: as in use, caches hold the way at hand
 ROWS = 1024  # samples whose readouts at all depths are held at a time
 
 
@@ -77,7 +78,7 @@ def what_pays(
     """Time full network, early exit and a fixed crop in turns, and say which of them pays on this machine.
 
     At batch 1 a round is up to 50 samples one after the other, so that easy and hard ones count as often as they come;
-    at larger ones a round is one call. Gains are ratios of times in the same round.
+    at larger ones it is as many calls as hold 2,048 samples. Gains are ratios of times in the same round.
 
     Args:
         early: the model with its policy.
@@ -122,7 +123,7 @@ def _timed(
 ) -> list[Timed]:
     system, count = ours.network.system, len(ours(x).depths)
     if batch > 1:
-        several = [repeated(ours, x, batch)]
+        several = [repeated(ours, x, batch)] * -(-BURST // batch)
     else:
         several = [rows_of(system, x, torch.tensor([i])) for i in range(min(SINGLES, count))]
 

@@ -31,6 +31,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drops, "ROUNDS", 1)
     monkeypatch.setattr(turns, "WARM", 0)
     monkeypatch.setattr(paying, "SINGLES", 3)
+    monkeypatch.setattr(paying, "BURST", 10)
 
 
 def confident(net: oc.Network, value: float = 0.75) -> EarlyExit:
