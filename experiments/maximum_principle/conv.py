@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from experiments.maximum_principle import straight_through
-from experiments.maximum_principle.mnist import Log, setting
+from experiments.maximum_principle.mnist import Log
 from experiments.maximum_principle.results import gather
 from experiments.maximum_principle.samples import cifar, mnist
 from node_oc.config import Config
@@ -47,8 +47,8 @@ def discrete(row: dict[str, Any], split: Split, args: argparse.Namespace) -> Non
         "data.path": str(args.data), "system.layers": args.layers, "system.image": list(SETS[args.set_][1]),
         "training.seed": row["seed"], "training.epochs": args.epochs, "training.batch": args.batch,
         "training.msa_decay": 0.98, "training.threads": 1, "training.precision": args.precision,
-        "training.accelerator": args.accelerator, "training.checkpoint_seconds": 600.0, **dict(args.set),
-    })  # fmt: skip
+        "training.accelerator": args.accelerator, "training.checkpoint_seconds": 600.0,
+    }).replace(args.set)  # fmt: skip
     network, per_epoch = make_network(config, split), len(split.train) // args.batch
     log = Log(network, split, row, per_epoch, lambda grown: gather("conv.json", [grown], SAME))
     name = "-".join(str(row[key]) for key in SAME if key != "layers") + "-".join(args.layers)
@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--precision", default="32-true", choices=["32-true", "bf16-mixed"])
     parser.add_argument("--accelerator", default="cpu", choices=["auto", "cpu", "gpu", "mps"])
-    parser.add_argument("--options", dest="set", type=setting, nargs="*", default=[], metavar="KEY=VALUE",
+    parser.add_argument("--options", dest="set", nargs="*", default=[], metavar="KEY=VALUE",
                         help="of the configuration, as --set of node-oc run")  # fmt: skip
     parser.add_argument("--folder", type=Path, default=Path("runs/maximum_principle"), help="checkpoints")
     args = parser.parse_args()
@@ -85,7 +85,7 @@ def main() -> None:
         for way in args.ways:
             about = {"set": args.set_, "way": way, "seed": seed, "epochs": args.epochs, "batch": args.batch,
                      "train": args.train, "layers": args.layers, "precision": args.precision,
-                     "settings": " ".join(f"{key}={value}" for key, value in args.set)}  # fmt: skip
+                     "settings": " ".join(args.set)}  # fmt: skip
             if way == "float":
                 make = partial(straight_through.network, args.layers, way, split.inputs, image)
                 row = straight_through.train(make, way, split, seed, args.epochs, args.batch, args.precision)

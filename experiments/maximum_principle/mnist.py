@@ -83,9 +83,9 @@ def train(values: str, split: Split, seed: int, args: argparse.Namespace) -> Non
     """One training; its row grows with each epoch."""
     config = Config.preset(f"mnist-{values}", {
         "data.path": str(args.data), "training.seed": seed, "training.epochs": args.epochs, "training.threads": 1,
-        "training.precision": args.precision, "training.checkpoint_seconds": 600.0, **dict(args.set),
-    })  # fmt: skip
-    settings = " ".join(f"{key}={value}" for key, value in args.set)
+        "training.precision": args.precision, "training.checkpoint_seconds": 600.0,
+    }).replace(args.set)  # fmt: skip
+    settings = " ".join(args.set)
     row = {"way": values, "seed": seed, "epochs": args.epochs, "precision": args.precision, "settings": settings}
     row = next((old for old in read("mnist.json") if all(old[key] == row[key] for key in SAME)), row)
     network, per_epoch = make_network(config, split), len(split.train) // config.training.batch
@@ -98,14 +98,6 @@ def train(values: str, split: Split, seed: int, args: argparse.Namespace) -> Non
     gather("mnist.json", [row], SAME)
 
 
-def setting(text: str) -> tuple[str, str]:
-    """KEY=VALUE of the configuration."""
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
-    return key, value
-
-
 def main() -> None:
     """Train, write JSON, print the table, draw the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -115,7 +107,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--overnight", action="store_true", help="100 epochs")
     parser.add_argument("--precision", default="bf16-mixed", choices=["32-true", "bf16-mixed"])
-    parser.add_argument("--set", type=setting, nargs="*", default=[], metavar="KEY=VALUE", help="as of node-oc run")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="as of node-oc run")
     parser.add_argument("--folder", type=Path, default=Path("runs/maximum_principle"), help="checkpoints")
     parser.add_argument("--redraw", action="store_true", help="table and picture again from the JSON files")
     args = parser.parse_args()
