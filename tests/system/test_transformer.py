@@ -13,17 +13,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from node_oc.config import TrainingSection
-from node_oc.cropping import deepen
+from node_oc.cropping import crop, deepen
 from node_oc.data import Part
 from node_oc.discretization import Network
 from node_oc.errors import ConfigError, DataError, ShapeError
 from node_oc.exporting import export_onnx
+from node_oc.inference import EarlyExit
 from node_oc.measuring import branch_flops
+from node_oc.policies import Threshold, stopping_depths
 from node_oc.problem import Problem
 from node_oc.problem.ocp import group_norms
 from node_oc.system import Patches, System, TokenIds, TokenVectors, TransformerSystem
 from node_oc.system.transformer import Tokens
 from node_oc.training import Plan, fit
+from node_oc.training.active import sparsify
 from node_oc.trajectory import rollout
 
 SIZES = {"steps": 4, "width": 8, "heads": 2, "hidden": 6}
@@ -140,6 +143,19 @@ def test_a_system_is_fitted_to_sequences() -> None:
     assert float(right[-1].double().mean()) > 0.98
 
 
+@every_sequence
+def test_stopped_samples_leave_the_batch_with_their_masks(name: str) -> None:
+    made, x = system(SEQUENCES[name]), sequences(name)
+    readouts = rollout(made, x).readouts
+    middle = float(readouts.detach().softmax(-1).amax(-1).median())
+    policy = Threshold("confidence", middle, tuple(range(5)))
+    depths = stopping_depths(policy, readouts)
+    assert len(depths.unique()) > 2
+    found = EarlyExit(Network(made), policy)(x)
+    assert torch.equal(found.depths, depths)
+    torch.testing.assert_close(found.outputs, readouts[depths, torch.arange(5)], rtol=1e-12, atol=1e-13)
+
+
 # -- the group and the price -----------------------------------------------------------------------------------
 
 
@@ -169,6 +185,18 @@ def test_a_trunk_that_shrinks_would_change_nothing_but_the_price_so_its_scale_is
         held.constrain_()
         assert torch.equal(held.steps[1].inner.weight, loose)
         assert held.spec()["row_norm"] == 0
+
+
+def test_a_price_puts_steps_to_sleep_and_they_are_cut_without_a_trace() -> None:
+    net, x = Network(TransformerSystem(SEQUENCES["ids"], 2, **SIZES)), sequences("ids")  # type: ignore[arg-type]
+    part = Part(x, torch.tensor([0, 1, 0, 1, 0]))
+    problem = Problem.classification(2).priced(3.0)
+    found = sparsify(net, problem, part, TrainingSection(learning_rate=1e-2, batch=0), updates=150, name="priced")
+    assert len(found.awake) < net.depth
+    assert set(net.zero_steps()) >= set(range(net.depth)) - set(found.awake)
+    small = crop(net)
+    assert small.system.spec()["steps"] == [net.system.kinds[k] for k in range(4) if k not in net.zero_steps()]
+    assert torch.equal(small(x), net(x))
 
 
 # -- more and fewer steps --------------------------------------------------------------------------------------
