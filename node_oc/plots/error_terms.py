@@ -64,7 +64,7 @@ def _map(fig: Figure, ax: Axes, update: Array, values: Array, colours: Any, norm
     edges = np.concatenate([[2 * update[0] - update[1] if len(update) > 1 else update[0] - 1], update]) + 0.5
     mesh = ax.pcolormesh(edges, np.arange(len(values) + 1) - 1.5, values, cmap=colours, norm=norm)
     depth = len(values) - 2
-    inner = [k for k in range(0, depth, max(1, depth // 5)) if k < depth]
+    inner = [k for k in range(0, depth, max(1, depth // 5)) if k or depth < 10]  # 0 would lie on the lift's name
     ax.set_yticks([-1, *inner, depth], ["lift", *map(str, inner), "head"])
     ax.set_ylabel("layer k")
     fig.colorbar(mesh, ax=ax, label=name, pad=0.01)
@@ -76,4 +76,6 @@ def _both(ax: Axes, update: Array, promised: Array, fell: Array) -> None:
     ax.axhline(0, color=MUTED, lw=0.8)
     size = max(float(np.abs(np.concatenate([promised, fell])).max(initial=0)), 1e-30)
     ax.set_yscale("symlog", linthresh=size * 10.0**-DECADES)
+    if min(promised.min(initial=0), fell.min(initial=0)) >= 0:
+        ax.set_ylim(bottom=0)
     ax.legend(loc="upper right", ncols=2)

@@ -15,57 +15,70 @@ from node_oc.trajectory.dense import DenseOutput
 
 SURENESS = 3  # features of a readout by itself; the others of readout_features are changes since an exit before
 PLACES = 16  # looked at in every step of the solver
+Estimate = Callable[[Tensor, Tensor], Tensor]  # times (n,), states (n, ...) -> e, (n,)
 HALVINGS = 50  # of a bracket: more than a float64 time has digits
 
 
 @dataclass(frozen=True)
 class ExpectedLoss:
-    """e = E[L(yhat, Y) | readout], affine in what the readout shows: entropy, margin, top probability.
+    """e(t) = E[L(yhat, Y) | t, readout], affine in entropy, margin, top probability; its coefficients vary in time.
 
-    Differentiable in the readout. Our formulation: the paper (arXiv 2506.16862) could not be read.
+    Differentiable in both. Our formulation: the paper (arXiv 2506.16862) could not be read. Without time in it a sample
+    could only expect what its own readout does at this moment, and stops where that has not begun to move.
 
     Attributes:
-        offset: in units of the loss.
-        weights: one of each feature.
+        coefficients: of 1 and each feature (columns), of 1, t/T, (t/T)^2, .. (rows).
+        horizon: T, in units of time.
         error: root mean square of the fit.
     """
 
-    offset: float
-    weights: tuple[float, ...]
+    coefficients: tuple[tuple[float, ...], ...]
+    horizon: float
     error: float
 
-    def __call__(self, readout: Tensor) -> Tensor:
-        """The estimate for readouts (.., B, K), one for each sample, (.., B)."""
+    def __call__(self, t: Tensor, readout: Tensor) -> Tensor:
+        """The estimate for readouts (.., K) at times (..), one each, (..)."""
         features = readout_features(readout)[..., :SURENESS]
-        return self.offset + features @ features.new_tensor(self.weights)
+        columns = (
+            torch.cat([torch.ones_like(features[..., :1]), features], -1) @ features.new_tensor(self.coefficients).T
+        )
+        s, value = (t / self.horizon).to(columns), columns[..., -1]
+        for j in reversed(range(len(self.coefficients) - 1)):  # Horner
+            value = columns[..., j] + s * value
+        return value
 
 
-def fit_expected_loss(readouts: Tensor, losses: Tensor) -> ExpectedLoss:
+def fit_expected_loss(times: Tensor, readouts: Tensor, losses: Tensor, *, degree: int = 3) -> ExpectedLoss:
     """Least squares of losses on features of their readouts; on validation data, so that it is honest about both.
 
     Args:
-        readouts: of the samples at some times, (.., K).
-        losses: L(yhat, y) of each, of the same shape without K.
+        times: t of the readouts, ascending from 0 to T, (M,), in units of time.
+        readouts: of the samples at these times, (M, B, K).
+        losses: L(yhat, y) of each, (M, B).
+        degree: of the coefficients as polynomials of t; 0 for none that vary.
 
     Raises:
         ShapeError: they do not belong together.
         DataError: fewer samples than coefficients, or losses that are not finite.
     """
-    if readouts.shape[:-1] != losses.shape:
-        raise ShapeError("losses", got=tuple(losses.shape), expected=tuple(readouts.shape[:-1]),
+    if readouts.shape[:-1] != losses.shape or times.shape != losses.shape[:1]:
+        raise ShapeError("losses", got=f"{tuple(losses.shape)}, {tuple(times.shape)} times",
+                         expected=f"{tuple(readouts.shape[:-1])}, and the times of its rows",
                          do="Give one loss for each readout.")  # fmt: skip
-    features = readout_features(readouts.detach())[..., :SURENESS].reshape(-1, SURENESS).double()
-    loss = losses.detach().reshape(-1).double()
-    if len(loss) <= SURENESS or not bool(torch.isfinite(loss).all() & torch.isfinite(features).all()):
-        raise DataError("losses", got=f"{len(loss)} of them, finite or not", expected=f"more than {SURENESS}, finite",
+    features = readout_features(readouts.detach())[..., :SURENESS].double().cpu()
+    loss, horizon = losses.detach().double().cpu(), float(times[-1])
+    powers = (times.double().cpu() / horizon)[:, None, None] ** torch.arange(degree + 1)
+    size = (degree + 1) * (SURENESS + 1)
+    if loss.numel() < size or not bool(torch.isfinite(loss).all() & torch.isfinite(features).all()):
+        raise DataError("losses", got=f"{loss.numel()} of them, finite or not", expected=f"at least {size}, finite",
                         do="Fit on a validation part of a network that has not diverged.")  # fmt: skip
-    mean, scale = features.mean(0), features.std(0).clamp_min(1e-12)
-    design = torch.cat([torch.ones_like(features[:, :1]), (features - mean) / scale], 1)
+    columns = torch.cat([torch.ones_like(features[..., :1]), features], -1)
+    design = (powers[..., None] * columns[:, :, None]).reshape(-1, size)
+    scale = design.square().mean(0).sqrt().clamp_min(1e-12)
     # gelsd: of two classes the top probability is a function of the margin, and nearly a line in the entropy
-    found = torch.linalg.lstsq(design.cpu(), loss.cpu()[:, None], driver="gelsd").solution[:, 0]
-    weights = found[1:] / scale.cpu()
-    error = float((design.cpu() @ found - loss.cpu()).square().mean().sqrt())
-    return ExpectedLoss(float(found[0] - weights @ mean.cpu()), tuple(weights.tolist()), error)
+    found = torch.linalg.lstsq(design / scale, loss.reshape(-1, 1), driver="gelsd").solution[:, 0] / scale
+    error = float((design @ found - loss.flatten()).square().mean().sqrt())
+    return ExpectedLoss(tuple(map(tuple, found.reshape(degree + 1, -1).tolist())), horizon, error)
 
 
 @dataclass(frozen=True)
@@ -94,9 +107,7 @@ class FreeBoundary:
         return f"{text}; {late} of {len(self.times)} never come to their boundary." if late else f"{text}."
 
 
-def free_boundary(
-    path: DenseOutput, estimate: Callable[[Tensor], Tensor], cost: float, *, places: int = PLACES
-) -> FreeBoundary:
+def free_boundary(path: DenseOutput, estimate: Estimate, cost: float, *, places: int = PLACES) -> FreeBoundary:
     """Stop every sample at the first t with -(d/dt) e(t) <= c (theory, section 4; our formulation).
 
     The derivative runs through the solver's own interpolant, by autograd. A crossing is bracketed between neighbouring
@@ -104,7 +115,7 @@ def free_boundary(
 
     Args:
         path: of the ODE, of :func:`node_oc.dense_output`.
-        estimate: states (n, ...) to e, (n,), each of its own state alone, differentiable; n is B or more.
+        estimate: times (n,), states (n, ...) to e, (n,), each of its own state alone, differentiable; n is B or more.
         cost: c >= 0, in units of the loss per unit of time. At 0: the first time at which e no longer falls.
         places: of the grid, in every step of the solver.
 
@@ -123,7 +134,7 @@ def free_boundary(
     last = before  # the place before the one that is looked at
     for step in range(len(path.nodes)):
         t, states, rates = path.within(step, places)
-        pays = _checked(_falling(estimate, states, rates)) > cost
+        pays = _checked(_falling(estimate, t, states, rates)) > cost
         for place, still in zip(t, pays, strict=True):
             new = ~still & ~reached
             before, after = torch.where(new, last, before), torch.where(new, place, after)
@@ -142,26 +153,28 @@ def free_boundary(
         return FreeBoundary(times, reached, path(times), cost, float(path.t[-1]))
 
 
-def falling(path: DenseOutput, estimate: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
+def falling(path: DenseOutput, estimate: Estimate, t: Tensor) -> Tensor:
     """-(d/dt) e at a time of each sample, (B,), by the derivative of the interpolant.
 
     Args:
         path: of the ODE.
-        estimate: states (B, ...) to e, (B,).
+        estimate: as of :func:`free_boundary`.
         t: times, float64 (B,).
     """
     with torch.enable_grad():
         t = t.detach().clone().requires_grad_()
-        (slope,) = torch.autograd.grad(estimate(path(t)).sum(), t)
+        (slope,) = torch.autograd.grad(estimate(t, path(t)).sum(), t)
     return -slope
 
 
-def _falling(estimate: Callable[[Tensor], Tensor], states: Tensor, rates: Tensor) -> Tensor:
-    """The same, grad e . dx/dt, of states (m, B, ...) with their rates, (m, B)."""
+def _falling(estimate: Estimate, t: Tensor, states: Tensor, rates: Tensor) -> Tensor:
+    """The same, e_t + grad e . dx/dt, of states (m, B, ...) at times (m,) with their rates, (m, B)."""
     with torch.enable_grad():
         x = states.detach().flatten(0, 1).requires_grad_()
-        (slope,) = torch.autograd.grad(estimate(x).sum(), x)
-    return -(slope.unflatten(0, states.shape[:2]) * rates).flatten(2).sum(2)
+        at = t.repeat_interleave(states.shape[1]).requires_grad_()
+        own, slope = torch.autograd.grad(estimate(at, x).sum(), (at, x), allow_unused=True, materialize_grads=True)
+    along = (slope.unflatten(0, states.shape[:2]) * rates).flatten(2).sum(2)
+    return -(own.reshape(along.shape).to(along) + along)
 
 
 def _checked(slope: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ def uniform() -> DenseOutput:
     return dense_output(Network(Field(torch.ones_like, 2).double()), STARTS)
 
 
-def squared(x: Tensor) -> Tensor:
+def squared(t: Tensor, x: Tensor) -> Tensor:
     return x.square()[:, 0]
 
 
@@ -48,7 +48,7 @@ def test_time_falls_with_the_cost_from_the_stationary_point_to_zero(uniform: Den
         found = free_boundary(uniform, squared, cost)
         torch.testing.assert_close(found.times, (-STARTS[:, 0] - cost / 2).clamp(0, 2), rtol=0, atol=1e-12)
     assert not found.times.any()
-    never = free_boundary(uniform, lambda x: -x[:, 0], 0.5)  # it pays for ever
+    never = free_boundary(uniform, lambda t, x: -x[:, 0], 0.5)  # it pays for ever
     assert not never.reached.any()
     assert never.times.tolist() == [2.0] * 4
 
@@ -57,7 +57,7 @@ def test_it_is_the_first_of_several_crossings() -> None:
     """x = t, e = -sin 3t: -(d/dt) e = 3 cos(3 t) is at most c from arccos(c/3)/3 on, and above it again at 1.9."""
     path = DenseOutput(torch.tensor([0.0, 2.0], dtype=torch.float64), torch.linspace(0, 2, 5).double().view(1, 5, 1, 1))
 
-    def wave(x: Tensor) -> Tensor:
+    def wave(t: Tensor, x: Tensor) -> Tensor:
         return -torch.sin(3 * x)[:, 0]
 
     found = free_boundary(path, wave, 1.2)
@@ -85,14 +85,24 @@ def test_the_interpolant_and_its_rate_are_those_of_its_values() -> None:
         torch.testing.assert_close(difference, slope, rtol=1e-4, atol=1e-4)
 
 
-def test_an_affine_loss_is_found() -> None:
-    readouts, weights = 3 * randn(4, 50, 3), torch.tensor([0.3, -0.1, 0.2], dtype=torch.float64)
-    losses = 0.7 + readout_features(readouts)[..., :3] @ weights
-    found = fit_expected_loss(readouts, losses)
-    assert (found.offset, *found.weights) == pytest.approx((0.7, 0.3, -0.1, 0.2), abs=1e-10)
-    torch.testing.assert_close(found(readouts), losses)
-    assert found.error < 1e-10
-    assert fit_expected_loss(readouts[..., :2], losses).error > 1e-3  # of two classes nothing else is seen
+def test_time_in_the_estimate_counts() -> None:
+    """x = t, e = (1 - t) exp(-x): -(d/dt) e = (2 - t) exp(-t), at most c = 0.5 from the root of it on."""
+    path = DenseOutput(torch.tensor([0.0, 2.0], dtype=torch.float64), torch.linspace(0, 2, 5).double().view(1, 5, 1, 1))
+    found = float(free_boundary(path, lambda t, x: (1 - t) * (-x[:, 0]).exp(), 0.5).times)
+    assert (2 - found) * math.exp(-found) == pytest.approx(0.5, abs=1e-12)
+
+
+def test_a_loss_that_is_affine_in_the_features_is_found() -> None:
+    times, readouts = torch.tensor([0.0, 0.5, 1.5, 2.0]), 3 * randn(4, 50, 3)
+    columns = torch.cat([torch.ones(4, 50, 1), readout_features(readouts)[..., :3]], -1)
+    wanted = torch.tensor([[0.7, 0.3, -0.1, 0.2], [-0.5, 0.0, 0.4, 0.1]], dtype=torch.float64)
+    losses = ((wanted[0] + (times / 2)[:, None, None] * wanted[1]) * columns).sum(-1)
+    found = fit_expected_loss(times, readouts, losses, degree=1)
+    torch.testing.assert_close(torch.tensor(found.coefficients, dtype=torch.float64), wanted, rtol=0, atol=1e-9)
+    torch.testing.assert_close(found(times[:, None].expand(4, 50), readouts), losses)
+    assert found.error < 1e-9
+    assert fit_expected_loss(times, readouts, losses, degree=0).error > 1e-2
+    assert fit_expected_loss(times, readouts[..., :2], losses).error > 1e-3  # of two classes nothing else is seen
 
 
 def test_what_makes_no_sense_is_refused(uniform: DenseOutput) -> None:
@@ -102,8 +112,8 @@ def test_what_makes_no_sense_is_refused(uniform: DenseOutput) -> None:
     with pytest.raises(ConfigError, match="places"):
         free_boundary(uniform, squared, 1.0, places=0)
     with pytest.raises(DivergenceError, match="derivative"):
-        free_boundary(uniform, lambda x: (x[:, 0] + 2).sqrt(), 1.0)
+        free_boundary(uniform, lambda t, x: (x[:, 0] + 2).sqrt(), 1.0)
     with pytest.raises(ShapeError, match="losses"):
-        fit_expected_loss(randn(5, 3), randn(4))
-    with pytest.raises(DataError, match="more than 3"):
-        fit_expected_loss(randn(3, 3), randn(3))
+        fit_expected_loss(torch.arange(2.0), randn(2, 5, 3), randn(2, 4))
+    with pytest.raises(DataError, match="at least 16"):
+        fit_expected_loss(torch.arange(2.0), randn(2, 5, 3), randn(2, 5))
