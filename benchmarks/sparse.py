@@ -89,7 +89,7 @@ def layer(share: float, batch: int, turns: int) -> dict[str, Any]:
     """One layer: every way, and the two that are only compared with."""
     generator = torch.Generator().manual_seed(0)
     weight, shift = weights((SIZE, SIZE), share, generator).float(), torch.randn(SIZE, generator=generator)
-    ways = {**WAYS, "scipy": Scipy, "signs apart": SignsApart}
+    ways: dict[str, type[Way]] = {**WAYS, "scipy": Scipy, "signs apart": SignsApart}
     x = torch.randn(batch, SIZE, generator=generator)
     made = {name: way(weight, shift) for name, way in ways.items()}
     exact = x.double() @ weight.double().t() + shift.double()
