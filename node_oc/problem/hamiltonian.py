@@ -107,8 +107,8 @@ def hamiltonians(network: Network, problem: Problem, batches: Iterable[tuple[Ten
     with relaxed([layer for each in layers for layer in each], like.dtype) as leaves:
         rest = iter(leaves)
         weights = [[next(rest) for _ in each] for each in layers]
-        value, costate, slopes, linear = _means(network, problem, batches, [
-            [*control, *each] for control, each in zip(controls, weights, strict=True)])  # fmt: skip
+        asked: list[list[Tensor]] = [[*control, *each] for control, each in zip(controls, weights, strict=True)]
+        value, costate, slopes, linear = _means(network, problem, batches, asked)
         discrete = [
             sum(float((g * w.detach() + g.abs()).sum()) for g, w in zip(found[len(control) :], each, strict=True))
             for found, control, each in zip(slopes, controls, weights, strict=True)
@@ -144,7 +144,7 @@ def _flat(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def _means(
-    network: Network, problem: Problem, batches: Iterable[tuple[Tensor, Tensor]], controls: list[list[nn.Parameter]]
+    network: Network, problem: Problem, batches: Iterable[tuple[Tensor, Tensor]], controls: list[list[Tensor]]
 ) -> tuple[list[float], tuple[float, ...], list[list[Tensor]], list[bool]]:
     """Over all samples: step Hamiltonians, costate norms, slopes in the controls in float64; which are linear."""
     depth = network.depth

@@ -64,7 +64,8 @@ class DenseOutput:
         """
         r = (NODES - 1) * torch.arange(places, dtype=self.t.dtype, device=self.t.device) / places
         length = self.t[step + 1] - self.t[step]
-        weight, rate = torch.func.jvp(_lagrange, (r,), (torch.full_like(r, NODES - 1),))
+        found = torch.func.jvp(_lagrange, (r,), (torch.full_like(r, NODES - 1),))
+        weight, rate = found[0], found[1]
         x = self.nodes[step]
         states, rates = (torch.tensordot(w.to(x), x, 1) for w in (weight, rate / length))
         return self.t[step] + length * r / (NODES - 1), states, rates
