@@ -86,7 +86,7 @@ def summarise(model: nn.Module) -> Summary:
         rows.append(_row(name, REAL, (n,), ", ".join(kinds) or "integers", count, n, size))
     order = {_short(key): i for i, key in reversed(list(enumerate(tensors)))}
     rows.sort(key=lambda row: (order[row.name], row.values == REAL))
-    return Summary(tuple(rows), _sum("discrete weights", [r for r in rows if r.values != REAL]), _sum("all", rows))
+    return Summary(tuple(rows), _sum("discrete", [r for r in rows if r.values != REAL]), _sum("all", rows))
 
 
 def _row(name: str, values: str, shape: tuple[int, ...], coding: str, nonzero: int, n: int, size: int) -> Row:

@@ -13,7 +13,7 @@ from node_oc.report.table import Record, number, percent
 
 HEADS = ("layer", "weights", "non-zero", "bits a\nweight", "coding", "bytes\npacked", "bytes\nfloat32", "ratio")
 SPEED_HEADS = ("layer", "batch", "dense, ms", "chosen, ms", "way", "times as fast")
-WHOLE, SUMS = "all layers", ("discrete weights", "all")
+WHOLE, SUMS = "all layers", ("discrete", "all")
 
 
 def packed_rows(record: Record) -> list[list[str]]:

@@ -44,7 +44,7 @@ def test_binary_takes_a_bit_and_a_real_model_takes_what_it_takes() -> None:
     assert (layer.coding, layer.nonzero, layer.packed, layer.bits, layer.ratio) == ("bits", 1.0, 60, 1.0, 32.0)
     real = summarise(model_of(DenseSystem(12, 3, depth=1)))
     assert {row.values for row in real.rows} == {"real"}
-    assert real.discrete == Row("discrete weights", "", (0,), "", 0.0, 0.0, 0, 0)
+    assert real.discrete == Row("discrete", "", (0,), "", 0.0, 0.0, 0, 0)
     assert real.discrete.ratio == inf
 
 
