@@ -107,8 +107,9 @@ class FreeBoundary:
         return f"{text}; {late} of {len(self.times)} never come to their boundary." if late else f"{text}."
 
 
-def free_boundary(path: DenseOutput, estimate: Estimate, cost: float, *, places: int = PLACES) -> FreeBoundary:
-    """Stop every sample at the first t with -(d/dt) e(t) <= c (theory, section 4; our formulation).
+def free_boundary(path: DenseOutput, estimate: Estimate, cost: float, *, start: float = 0.0,
+                  places: int = PLACES) -> FreeBoundary:  # fmt: skip
+    """Stop every sample at the first t >= t_0 with -(d/dt) e(t) <= c (theory, section 4; our formulation).
 
     The derivative runs through the solver's own interpolant, by autograd. A crossing is bracketed between neighbouring
     places of a grid and bisected to the last digit of a float64 time; two crossings between two places are not seen.
@@ -117,23 +118,29 @@ def free_boundary(path: DenseOutput, estimate: Estimate, cost: float, *, places:
         path: of the ODE, of :func:`node_oc.dense_output`.
         estimate: times (n,), states (n, ...) to e, (n,), each of its own state alone, differentiable; n is B or more.
         cost: c >= 0, in units of the loss per unit of time. At 0: the first time at which e no longer falls.
+        start: t_0 in [0, T). The rule looks ahead by a moment, so it is right where gains diminish: begin there.
         places: of the grid, in every step of the solver.
 
     Raises:
-        ConfigError: a negative or infinite cost, or no places.
+        ConfigError: a negative or infinite cost, a start outside of [0, T), or no places.
         DivergenceError: a derivative that is not finite.
     """
     if not 0 <= cost < math.inf:
         raise ConfigError("cost per unit of time", got=cost, expected="a finite number >= 0", do="Correct it.")
+    if not 0 <= start < float(path.t[-1]):
+        raise ConfigError("start", got=start, expected=f"0 <= t < {float(path.t[-1]):g}", do="Begin before the end.")
     if places < 1:
         raise ConfigError("places", got=places, expected="at least 1", do="Correct it.")
 
     size = path.nodes.shape[2]
-    before, after = torch.zeros(size, dtype=torch.float64, device=path.t.device), path.t[-1].expand(size)
-    reached = torch.zeros(size, dtype=torch.bool, device=path.t.device)
-    last = before  # the place before the one that is looked at
+    last = torch.full((size,), start, dtype=torch.float64, device=path.t.device)  # the place looked at before
+    reached = ~(_checked(falling(path, estimate, last)) > cost)  # at the start
+    before, after = last, torch.where(reached, last, path.t[-1])
     for step in range(len(path.nodes)):
+        if float(path.t[step + 1]) <= start:
+            continue
         t, states, rates = path.within(step, places)
+        t, states, rates = (each[t > start] for each in (t, states, rates))
         pays = _checked(_falling(estimate, t, states, rates)) > cost
         for place, still in zip(t, pays, strict=True):
             new = ~still & ~reached

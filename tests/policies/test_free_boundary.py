@@ -62,6 +62,9 @@ def test_it_is_the_first_of_several_crossings() -> None:
 
     found = free_boundary(path, wave, 1.2)
     assert float(found.times) == pytest.approx(math.acos(0.4) / 3, abs=1e-12)
+    assert float(free_boundary(path, wave, 1.2, start=1.0).times) == 1.0  # it does not pay there
+    late = free_boundary(path, lambda t, x: -wave(t, x), 1.2, start=1.0)  # -3 cos 3t pays there
+    assert float(late.times) == pytest.approx((2 * math.pi - math.acos(-0.4)) / 3, abs=1e-12)
     for t, pays in ((0.2, True), (1.0, False), (1.95, True)):
         slope = float(falling(path, wave, torch.tensor([t])))
         assert slope == pytest.approx(3 * math.cos(3 * t))
@@ -109,6 +112,8 @@ def test_what_makes_no_sense_is_refused(uniform: DenseOutput) -> None:
     for cost in (-1.0, math.inf, math.nan):
         with pytest.raises(ConfigError, match="cost per unit of time"):
             free_boundary(uniform, squared, cost)
+    with pytest.raises(ConfigError, match="start"):
+        free_boundary(uniform, squared, 1.0, start=2.0)
     with pytest.raises(ConfigError, match="places"):
         free_boundary(uniform, squared, 1.0, places=0)
     with pytest.raises(DivergenceError, match="derivative"):
