@@ -102,5 +102,5 @@ def _sum(name: str, rows: list[Row]) -> Row:
 
 
 def _short(key: str) -> str:
-    """The module that a tensor belongs to; the standardisation belongs to the model itself."""
-    return key.rpartition(".")[0].removeprefix("network.system.") or "standardisation"
+    """The module that a tensor belongs to; what turns raw units into states belongs to the model itself."""
+    return key.rpartition(".")[0].removeprefix("network.system.") or "raw units"

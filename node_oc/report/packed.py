@@ -11,7 +11,7 @@ from rich.table import Table
 
 from node_oc.report.table import Record, number, percent
 
-HEADS = ("layer", "weights", "non-zero", "bits a\nweight", "coding", "bytes\npacked", "bytes\nfloat32", "ratio")
+HEADS = ("layer", "weights", "not 0", "bits\neach", "coding", "bytes\npacked", "bytes\nfloat32", "ratio")
 SPEED_HEADS = ("layer", "batch", "dense, ms", "chosen, ms", "way", "times as fast")
 WHOLE, SUMS = "all layers", ("discrete", "all")
 
@@ -80,7 +80,7 @@ def short(name: str) -> str:
 
 def _cells(row: dict[str, Any]) -> list[str]:
     real = row["values"] == "real"
-    shape = " x ".join(map(str, row["shape"])) if len(row["shape"]) > 1 else number(prod(row["shape"]))
+    shape = "x".join(map(str, row["shape"])) if len(row["shape"]) > 1 else number(prod(row["shape"]))
     summed = row["name"] in SUMS
     return [
         row["name"], shape, "" if real or row["name"] == SUMS[1] else percent(row["nonzero"]), f"{row['bits']:.3g}",

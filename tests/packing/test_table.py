@@ -17,7 +17,7 @@ def test_rows_by_hand() -> None:
     model = chain(share=0.5, layers=("40",))
     told = summarise(model)
     assert [row.name for row in told.rows] == [
-        "standardisation", "steps.0.layer", "steps.0.norm", "steps.1.layer", "steps.1.norm",
+        "raw units", "steps.0.layer", "steps.0.norm", "steps.1.layer", "steps.1.norm",
     ]  # fmt: skip
     standard, layer, norm = told.rows[:3]
     # Mean and deviation of 12 features in float64.
