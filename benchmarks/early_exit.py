@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,21 +109,26 @@ def main() -> None:
     parser.add_argument("--model", type=Path, metavar="RUN", help="a run with stopping.json; synthetic exits without")
     parser.add_argument("--data", metavar="DIR", help="its data, where they have moved")
     parser.add_argument("--onnx", action="store_true", help="in onnxruntime")
+    parser.add_argument(
+        "--busy", action="store_true", help="processor time of one thread, on a machine that others use"
+    )
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
+    args.threads = 1 if args.busy else args.threads
+    clock = time.process_time if args.busy else time.perf_counter
     torch.set_num_threads(args.threads)
     early, x, y = (*synthetic(), None) if args.model is None else of_run(args.model, args.data)
-    about = {"machine": machine(), "threads": args.threads, "rounds": args.rounds,
+    about = {"machine": machine(), "threads": args.threads, "rounds": args.rounds, "clock": clock.__name__,
              "model": "synthetic exits" if args.model is None else args.model.name}  # fmt: skip
     if args.onnx:
         from benchmarks.early_exit_onnx import compared
         from benchmarks.early_exit_onnx import table as told
 
-        rows = compared(early, x, BATCHES, args.rounds, args.threads)
+        rows = compared(early, x, BATCHES, args.rounds, args.threads, clock)
         store.write_json(args.out or RESULTS / "early_exit_onnx.json", {**about, "rows": rows})
         print(told(rows))
         return
-    found = what_pays(early, x, y, cut=CUT if y is None else None, batches=BATCHES, rounds=args.rounds)
+    found = what_pays(early, x, y, cut=CUT if y is None else None, batches=BATCHES, rounds=args.rounds, clock=clock)
     record = {**about, "bars": {str(b): least for b, least in BARS.items()}, **found.record()}
     store.write_json(args.out or RESULTS / "early_exit.json", record)
     print(table(found, BARS))

@@ -19,7 +19,7 @@ from node_oc.exporting.exits import onnx_blocks
 from node_oc.exporting.one_graph import in_one_graph
 from node_oc.inference import EarlyExit
 from node_oc.inference.paying import BURST, SINGLES
-from node_oc.inference.turns import Spread, in_turns
+from node_oc.inference.turns import Clock, Spread, in_turns
 
 
 class Blocks:
@@ -50,7 +50,7 @@ def session(model: bytes, options: Any) -> Any:
 
 
 def compared(
-    early: EarlyExit, x: Tensor, batches: Sequence[int], rounds: int, threads: int
+    early: EarlyExit, x: Tensor, batches: Sequence[int], rounds: int, threads: int, clock: Clock
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Times of each way, in turns, and the largest difference of its outputs and depths to torch."""
     blocks = onnx_blocks(early, x)
@@ -74,7 +74,7 @@ def compared(
     found = []
     for batch in batches:
         calls = [given[i : i + 1] for i in range(SINGLES)] if batch == 1 else [given[:batch]] * -(-BURST // batch)
-        times = in_turns({name: partial(_all, way, calls) for name, way in ways.items()}, rounds)
+        times = in_turns({name: partial(_all, way, calls) for name, way in ways.items()}, rounds, clock)
         for name, way in ways.items():
             y, *depth = way(given[: max(batch, 64)])
             row = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -13,14 +14,16 @@ from torch import Tensor
 from node_oc.discretization.network import Network, evaluating
 from node_oc.inference.early_exit import EarlyExit, Exited
 from node_oc.inference.inputs import rows_of
-from node_oc.inference.turns import in_turns, timed
+from node_oc.inference.turns import Clock, in_turns, timed
 from node_oc.inference.watching import Watch
 
 TIMES, ROUNDS, FACTOR = 5, 7, 4
 
 
 @torch.inference_mode()
-def measured_drops(early: EarlyExit, x: Any, batches: Sequence[int] = (256, 4096)) -> dict[int, tuple[int, ...]]:
+def measured_drops(
+    early: EarlyExit, x: Any, batches: Sequence[int] = (256, 4096), *, clock: Clock = time.perf_counter
+) -> dict[int, tuple[int, ...]]:
     """The exits at which dropping is fastest, for each batch size: a value of ``drop_at`` for :class:`EarlyExit`.
 
     The time of every step, and of a look at every exit, is measured at batch sizes that are four times the one before;
@@ -32,19 +35,22 @@ def measured_drops(early: EarlyExit, x: Any, batches: Sequence[int] = (256, 4096
         early: what will run.
         x: inputs such as those to come, on its device; repeated to the batch sizes.
         batches: batch sizes, 2 or more: one sample is asked at every exit.
+        clock: see :func:`what_pays`.
     """
     depths = early(x).depths.cpu().numpy()
     with evaluating(early.model):
-        return {batch: _chosen(early, repeated(early, x, batch), batch, depths) for batch in sorted(set(batches))}
+        return {
+            batch: _chosen(early, repeated(early, x, batch), batch, depths, clock) for batch in sorted(set(batches))
+        }
 
 
-def _chosen(early: EarlyExit, x: Any, batch: int, depths: np.ndarray) -> tuple[int, ...]:
+def _chosen(early: EarlyExit, x: Any, batch: int, depths: np.ndarray, clock: Clock) -> tuple[int, ...]:
     sizes = sorted({max(1, batch // FACTOR**i) for i in range(6)})
-    step, look, more = (np.stack(part, -1) for part in zip(*(_times(early, x, n) for n in sizes)))
+    step, look, more = (np.stack(part, -1) for part in zip(*(_times(early, x, n, clock) for n in sizes)))
     path = _shortest(early.exits, batch, depths, *(_at(sizes, part) for part in (step, look, more)))
     choices = {"path": path, "every": early.exits, "none": early.exits[-1:]}
     runs = {name: EarlyExit(early.model, early.policy, drop_at) for name, drop_at in choices.items()}
-    times = in_turns({name: partial(_run, run, x) for name, run in runs.items()}, ROUNDS)
+    times = in_turns({name: partial(_run, run, x) for name, run in runs.items()}, ROUNDS, clock)
     return choices[min(times, key=lambda name: min(times[name]))]
 
 
@@ -54,7 +60,7 @@ def repeated(early: EarlyExit, x: Any, batch: int) -> Any:
     return rows_of(early.network.system, x, torch.arange(batch) % count)
 
 
-def _times(early: EarlyExit, x: Any, n: int) -> tuple[list[float], list[float], list[float]]:
+def _times(early: EarlyExit, x: Any, n: int, clock: Clock) -> tuple[list[float], list[float], list[float]]:
     """Milliseconds with n samples: of each step (N,), of a look at each exit, of one exit more in a look, (E,)."""
     z = early.inputs(rows_of(early.network.system, x, torch.arange(n)))
     network = early.network.given(z)
@@ -65,12 +71,12 @@ def _times(early: EarlyExit, x: Any, n: int) -> tuple[list[float], list[float], 
     before: tuple[Tensor, ...] = ()
     for place, e in enumerate(early.exits):
         for step in steps[k:e]:
-            taken.append(0.0 if step is None else _least(partial(step, state)))
+            taken.append(0.0 if step is None else _least(partial(step, state), clock))
             state = state if step is None else step(state)
         k = e
-        looks.append(_least(partial(_look, early, network, (e,), (state,))))
+        looks.append(_least(partial(_look, early, network, (e,), (state,)), clock))
         two = partial(_look, early, network, early.exits[place - 1 : place + 1], (*before, state))
-        more.append(max(0.0, _least(two) - looks[-1]) if before else 0.0)
+        more.append(max(0.0, _least(two, clock) - looks[-1]) if before else 0.0)
         before = (state,)
     return taken, looks, more
 
@@ -84,9 +90,9 @@ def _run(early: EarlyExit, x: Any, _: int) -> Exited:
     return early(x)
 
 
-def _least(call: Callable[[], object]) -> float:
+def _least(call: Callable[[], object], clock: Clock) -> float:
     """Milliseconds: what else runs on the machine can only add to them."""
-    return min(timed(call) for _ in range(TIMES))
+    return min(timed(call, clock) for _ in range(TIMES))
 
 
 def _at(sizes: Sequence[int], times: np.ndarray) -> Callable[[float], np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from node_oc.inference.drops import measured_drops, repeated
 from node_oc.inference.early_exit import EarlyExit
 from node_oc.inference.inputs import rows_of
 from node_oc.inference.scaled import Scaled
-from node_oc.inference.turns import Spread, in_turns
+from node_oc.inference.turns import Clock, Spread, in_turns
 from node_oc.policies import FixedDepth
 from node_oc.trajectory.rollout import rollout
 
@@ -74,6 +75,7 @@ class Paying:
 def what_pays(
     early: EarlyExit, x: Any, y: Tensor | None = None, *, cut: int | None = None,
     batches: Sequence[int] = (1, 256, 4096), rounds: int = 15, choose: bool = True,
+    clock: Clock = time.perf_counter,
 ) -> Paying:  # fmt: skip
     """Time full network, early exit and a fixed crop in turns, and say which of them pays on this machine.
 
@@ -87,6 +89,7 @@ def what_pays(
         cut: depth k of the fixed crop; if None, the smallest that is as good on (x, y) as early exit is.
         batches: batch sizes.
         rounds: timed rounds.
+        clock: what times are read from; ``time.process_time`` on a busy machine, where only one thread's is a time.
         choose: whether ``drop_at`` is chosen anew by :func:`measured_drops`; else early exit runs as it is.
 
     Raises:
@@ -107,19 +110,23 @@ def what_pays(
         quality = {FULL: by_depth[-1], EARLY: mine, shallow: by_depth[cut]}
         quality = quality if sign > 0 else {name: 1 - error for name, error in quality.items()}
     large = [b for b in batches if b > 1]
-    ours = EarlyExit(early.model, early.policy, measured_drops(early, x, large)) if choose and large else early
+    ours = (
+        EarlyExit(early.model, early.policy, measured_drops(early, x, large, clock=clock))
+        if choose and large
+        else early
+    )
     plain = EarlyExit(early.model, FixedDepth(network.depth, (network.depth,), early.policy.task))
     ways: dict[str, tuple[nn.Module, float]] = {
         FULL: (early.model, network.depth), PLAIN: (plain, network.depth), EARLY: (ours, mean),
         shallow: (_cut(early.model, cut), cut),
     }  # fmt: skip
     with torch.inference_mode(), evaluating(early.model):
-        rows = tuple(row for batch in batches for row in _timed(ours, x, batch, ways, rounds))
+        rows = tuple(row for batch in batches for row in _timed(ours, x, batch, ways, rounds, clock))
     return Paying(rows, torch.get_num_threads(), rounds, quality, _sentence(rows, shallow, quality))
 
 
 def _timed(
-    ours: EarlyExit, x: Any, batch: int, ways: Mapping[str, tuple[nn.Module, float]], rounds: int
+    ours: EarlyExit, x: Any, batch: int, ways: Mapping[str, tuple[nn.Module, float]], rounds: int, clock: Clock
 ) -> list[Timed]:
     system, count = ours.network.system, len(ours(x).depths)
     if batch > 1:
@@ -130,7 +137,7 @@ def _timed(
     def running(module: nn.Module) -> Callable[[int], object]:
         return lambda _: [module(one) for one in several]
 
-    times = in_turns({name: running(module) for name, (module, _) in ways.items()}, rounds)
+    times = in_turns({name: running(module) for name, (module, _) in ways.items()}, rounds, clock)
     drop_at = tuple(look[-1] for look in ours.looks(batch)) if batch > 1 else None
     return [
         Timed(batch, name, Spread.of([ms / len(several) for ms in times[name]]),
