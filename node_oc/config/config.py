@@ -74,6 +74,9 @@ class Config(BaseModel):
         files, rest = table or data.source == "idx", 1 - data.val_fraction - data.test_fraction
         training, noisy, problem = self.training, self.training.driver != "time", self.problem
         chain, discrete = system.kind == "discrete", system.kind.startswith("discrete")
+        sought = next((name for name in search.changed() if chain), None)
+        unread = ("msa_",) * (not discrete) + ("emsa_",) * (training.method == "gradient")
+        idle = next((name for name in training.changed() if name.startswith(unread)), None)
         rules = [  # (broken, key, got, expected, do)
             (noisy and training.solver != "table", "training.driver",
              f"{training.driver} with training.solver={training.solver}", "a table",
@@ -141,6 +144,11 @@ class Config(BaseModel):
              "Leave it out: without a skip, a branch that is off hands on nothing. system.layers has dropout, D0.5."),
             (chain and problem.price not in ("auto", 0), "problem.price", f"{problem.price} with system.kind=discrete",
              "auto, or 0", "Leave it out: no layer of a chain can be nothing."),
+            (sought, f"search.{sought}", "a value with system.kind=discrete", "the default", "Leave it out."),
+            (discrete and training.method == "emsa", "training.method", f"emsa with system.kind={system.kind}",
+             "the default", "Leave it out: discrete weights have a rule of their own."),
+            (idle, f"training.{idle}", f"a value with system.kind={system.kind}, training.method={training.method}",
+             "the default", "Leave it out: msa_ is of discrete weights, emsa_ of training.method=emsa or msa."),
             (discrete and training.compile, "training.compile", f"true with system.kind={system.kind}", "false",
              "Leave it out: slopes in discrete weights are not in a compiled graph."),
             (discrete and training.devices > 1, "training.devices", f"{training.devices} with discrete weights", "1",

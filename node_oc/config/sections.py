@@ -42,6 +42,11 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
+    def changed(self) -> list[str]:
+        """The fields that are not what they are by default."""
+        default = type(self)()
+        return [name for name in type(self).model_fields if getattr(self, name) != getattr(default, name)]
+
 
 # fmt: off
 class DataSection(Section):

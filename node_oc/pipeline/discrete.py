@@ -29,13 +29,10 @@ PACKED, CHAIN = "packed", "discrete"
 
 
 def check_chain(config: Config, start: Network | None) -> None:
-    """Raise ConfigError where more is asked of a chain than it can do: to be cut to a cost, or to grow."""
-    if config.system.kind != CHAIN:
-        return
-    wanted = next((f"search.{key}" for key in ("flops", "latency") if getattr(config.search, key) is not None), None)
-    if wanted or start is not None:
-        raise ConfigError(wanted or "network to grow", got="a chain without skips, system.kind=discrete",
-                          expected="a system with skips, which can be cut and grow",
+    """Raise ConfigError where more is asked of a chain than it can do: to grow."""
+    if config.system.kind == CHAIN and start is not None:
+        raise ConfigError("network to grow", got="a chain without skips, system.kind=discrete",
+                          expected="a system with skips, which can grow",
                           do="Use system.kind=discrete_residual.")  # fmt: skip
 
 

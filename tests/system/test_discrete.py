@@ -19,7 +19,7 @@ from node_oc.errors import ConfigError, DivergenceError, ShapeError
 from node_oc.inference import Model
 from node_oc.problem import CrossEntropy, Problem, SoftCrossEntropy, SquaredHinge, costate_sweep, discrete_slopes
 from node_oc.system import DiscreteResidualSystem, DiscreteSystem, System
-from node_oc.system.discrete import DiscreteConv2d, DiscreteLinear
+from node_oc.system.discrete import DiscreteConv2d, DiscreteLinear, check_values
 from node_oc.trajectory import rollout
 
 PLAIN = Problem(CrossEntropy(), CrossEntropy(), 0.0)
@@ -82,6 +82,11 @@ def test_weights_outside_the_set_are_refused_when_loaded(bad: float) -> None:
         net.load_state_dict(state)
 
 
+def test_unsigned_weights_do_not_wrap_into_the_set() -> None:
+    with pytest.raises(ConfigError, match=r"weight: got 2 weights outside of \{.*\}, 255 the first"):
+        check_values(torch.tensor([1, 255, 0, 255], dtype=torch.uint8), "ternary")
+
+
 def test_values_and_layers_that_are_not_known_are_refused() -> None:
     with pytest.raises(ConfigError, match="got 'quaternary', expected one of"):
         DiscreteLinear(2, 2, "quaternary")
@@ -97,6 +102,13 @@ def test_values_and_layers_that_are_not_known_are_refused() -> None:
         DiscreteSystem(10, 2, layers=("4C3",))
     with pytest.raises(ConfigError, match="image: got"):
         DiscreteSystem(9, 2, layers=("4",), image=(1, 3, 3))
+    with pytest.raises(ConfigError, match="layers: got '512', expected one text a layer"):
+        DiscreteSystem(9, 2, layers="512")  # and not layers of 5, 1 and 2
+    assert DiscreteSystem(9, 2, layers=(7, "5")).spec()["layers"] == ["7", "5"]  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="got 'quaternary', expected one of"):
+        DiscreteResidualSystem(9, 2, depth=0, values="quaternary")
+    with pytest.raises(RuntimeError):  # two images in a row are not two samples
+        Network(DiscreteSystem(9, 2, layers=("4C3",))).eval()(torch.zeros(1, 18))
     with pytest.raises(ConfigError, match="sizes: got depth -1"):
         DiscreteResidualSystem(2, 2, depth=-1)
 

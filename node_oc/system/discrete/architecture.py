@@ -37,13 +37,15 @@ def blocks_of(layers: Sequence[str], outputs: int) -> tuple[Block, ...]:
         outputs: size K of the output.
 
     Raises:
-        ConfigError: a text that is none of these, a pool that is not behind a convolution, an even kernel, or a
-            convolution behind a linear layer.
+        ConfigError: one text in place of several, one that is none of these, a pool that is not behind a convolution,
+            an even kernel, or a convolution behind a linear layer.
     """
+    if isinstance(layers, str):  # its characters are no layers
+        raise ConfigError("layers", got=repr(layers), expected="one text a layer", do=f"Write ({layers!r},).")
     blocks: list[Block] = []
     dropout = 0.0
     for i, text in enumerate(layers):
-        name, found = f"layers[{i}]", re.fullmatch(r"(\d+)(?:C(\d+))?|MP(\d+)|D(0?\.\d+)", text)
+        name, found = f"layers[{i}]", re.fullmatch(r"(\d+)(?:C(\d+))?|MP(\d+)|D(0?\.\d+)", str(text))
         if found is None:
             raise ConfigError(name, got=repr(text), expected=KINDS, do="Correct the text.")
         size, kernel, pool, drop = found.groups()

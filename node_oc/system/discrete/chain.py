@@ -100,7 +100,8 @@ class DiscreteSystem(System):
                               do="Leave it out: linear layers read flat inputs.")  # fmt: skip
         generator = generator or torch.Generator().manual_seed(0)
         self._spec: dict[str, Any] = {
-            "kind": "discrete", "features": features, "outputs": outputs, "layers": list(layers), "values": values,
+            "kind": "discrete", "features": features, "outputs": outputs, "layers": [str(layer) for layer in layers],
+            "values": values,
             "image": list(self.image) if self.image else None,
         }  # fmt: skip
         self.steps = nn.ModuleList()
@@ -123,7 +124,7 @@ class DiscreteSystem(System):
         return True
 
     def lift(self, x: Tensor) -> Tensor:
-        return x.reshape(-1, *self.image) if self.image else x
+        return x.reshape(x.shape[0], *self.image) if self.image else x
 
     def branch(self, k: int, x: Tensor) -> Tensor:
         return self.steps[k](x)

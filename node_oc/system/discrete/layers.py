@@ -37,8 +37,7 @@ class DiscreteLayer(nn.Module, ABC):
 
     def __init__(self, shape: tuple[int, ...], values: str, generator: torch.Generator | None) -> None:
         super().__init__()
-        if values not in SETS:
-            raise ConfigError("values", got=repr(values), expected=f"one of {tuple(SETS)}", do="Correct the name.")
+        check_set(values)
         if min(shape) < 1:
             raise ConfigError(f"sizes of a {type(self).__name__}", got=shape, expected="at least 1", do="Correct them.")
         self.values = values
@@ -128,6 +127,12 @@ class DiscreteConv2d(DiscreteLayer):
         return F.conv2d(x, self.used(x), padding=self.padding)
 
 
+def check_set(values: str) -> None:
+    """Raise ConfigError unless this is the name of a set."""
+    if values not in SETS:
+        raise ConfigError("values", got=repr(values), expected=f"one of {tuple(SETS)}", do="Correct the name.")
+
+
 def check_values(weight: Tensor, values: str, name: str = "weight") -> None:
     """Raise ConfigError unless every weight is in the set.
 
@@ -136,6 +141,7 @@ def check_values(weight: Tensor, values: str, name: str = "weight") -> None:
         values: "binary" or "ternary".
         name: of the weight, for the message.
     """
+    weight = weight.to(torch.promote_types(weight.dtype, torch.int8))  # or -1 among unsigned numbers would be 255
     known = torch.tensor(SETS[values], dtype=weight.dtype, device=weight.device)
     outside = ~torch.isin(weight, known)
     if bool(outside.any()):

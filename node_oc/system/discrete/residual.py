@@ -14,7 +14,7 @@ from node_oc.errors import ConfigError
 from node_oc.system.base import System
 from node_oc.system.dense import linear
 from node_oc.system.discrete.chain import NORM
-from node_oc.system.discrete.layers import DiscreteLayer, DiscreteLinear
+from node_oc.system.discrete.layers import DiscreteLayer, DiscreteLinear, check_set
 
 SMALL = 0.1  # initial gain of a branch, as of the dense system
 
@@ -71,6 +71,7 @@ class DiscreteResidualSystem(System):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
+        check_set(values)
         if depth < 0 or width < 1 or hidden < 1:
             raise ConfigError("sizes", got=f"depth {depth}, width {width}, hidden {hidden}",
                               expected="depth >= 0, width and hidden >= 1", do="Correct the numbers.")  # fmt: skip

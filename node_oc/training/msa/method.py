@@ -58,7 +58,8 @@ class MSA(Method):
         means: the moving average of the slopes of each of them.
 
     Raises:
-        ConfigError: a layer without a rule, several devices, or compilation.
+        ConfigError: a layer without a rule, several devices, compilation, a price where no step can be nothing, or
+            batches of one sample.
     """
 
     discrete = True
@@ -72,6 +73,9 @@ class MSA(Method):
             if wrong:
                 raise ConfigError(f"training.{name}", got=f"{getattr(options, name)} with discrete weights",
                                   expected="the default", do="Leave it out: their slopes are not in it.")  # fmt: skip
+        if options.batch == 1 and network.system.coupled:
+            raise ConfigError("training.batch", got="1 with discrete weights", expected="2 or more samples",
+                              do="Raise it: a batch norm has no variance in one sample.")  # fmt: skip
         if problem.group_price and not any(network.system.group(k) for k in network.awake):
             raise ConfigError("problem.group_price", got=f"{problem.group_price} where no step can be nothing",
                               expected="0 there", do="Use a system with skips: DiscreteResidualSystem.")  # fmt: skip

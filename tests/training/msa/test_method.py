@@ -212,6 +212,7 @@ def test_what_is_not_finite_is_named_by_its_layer() -> None:
     (PLAIN.priced(0.1), {}, "problem.group_price: got 0.1 where no step can be nothing"),
     (PLAIN, {"compile": True}, "training.compile: got True with discrete weights"),
     (PLAIN, {"solver": "dopri5"}, "training.solver: got dopri5 with discrete weights"),
+    (PLAIN, {"batch": 1}, "training.batch: got 1 with discrete weights"),
     (PLAIN, {"gradient_checkpointing": True}, "training.gradient_checkpointing: got True with batch norm"),
 ])  # fmt: skip
 def test_what_discrete_weights_exclude(problem: Problem, options: dict[str, object], message: str) -> None:
@@ -241,6 +242,8 @@ def test_the_presets_are_the_published_settings(kind: str) -> None:
     ({"training.compile": True}, "training.compile"), ({"training.devices": 2}, "training.devices"),
     ({"training.solver": "dopri5"}, "training.solver"), ({"problem.eps": 0.2}, "problem.eps"),
     ({"training.gradient_checkpointing": True}, "training.gradient_checkpointing"),
+    ({"training.emsa_rho": 2.0}, r"training.emsa_rho: got a value with system.kind=discrete"),
+    ({"training.method": "emsa"}, "training.method"),
     ({"system.width": 8}, "system.width"), ({"system.values": "quaternary"}, "system.values"),
 ])  # fmt: skip
 def test_configurations_that_make_no_sense_are_refused(given: dict[str, object], message: str) -> None:
@@ -249,6 +252,8 @@ def test_configurations_that_make_no_sense_are_refused(given: dict[str, object],
 
 
 def test_layers_of_another_kind_and_costs_of_regression_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"training.msa_rho: got a value with system.kind=dense"):
+        Config.load("digits", {"training.msa_rho": 0.1})
     with pytest.raises(ConfigError, match=r"system\.layers"):
         Config.load("digits", {"system.layers": ["64"]})
     table = {"data.source": "table", "data.path": "a.csv", "data.target": "y", "data.task": "regression"}
