@@ -70,6 +70,14 @@ class EarlyExit(nn.Module):
         self._reader, self._steps = Reader(self.network), plain_steps(self.network)
         self.drop_at(drop_at)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the steps, which hold on to the layers: a copy makes those of its own."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("_steps", "_reader")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._reader, self._steps = Reader(self.network), plain_steps(self.network)
+
     @property
     def network(self) -> Network:
         """What is stepped."""

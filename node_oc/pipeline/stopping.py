@@ -19,6 +19,7 @@ from node_oc.pipeline.objects import load_split
 from node_oc.plots import draw_stopping
 from node_oc.policies import FAMILIES, Guarantee, Outcome, Policy, Readings, family, fit_policy, follow, guarantee
 from node_oc.policies import read_exits as read
+from node_oc.policies.fit import check_target
 from node_oc.record.stopping import make_stopping_record
 from node_oc.report import write_stopping
 from node_oc.seeds import derived_generator
@@ -104,14 +105,11 @@ def stop(
 
 
 def _target(cost: float | None, depth: float | None, loss: float | None, confidence: float | None) -> Target:
-    given = [(n, v) for n, v in (("cost", cost), ("depth", depth), ("loss", loss)) if v is not None]
-    if len(given) != 1:
-        raise ConfigError("target", got=", ".join(n for n, _ in given) or "none", expected="one of cost, depth, loss",
-                          do="Say what a layer costs, how deep the mean may be, or what may be lost.")  # fmt: skip
+    kind, value = check_target(cost, depth, loss)
     if confidence is not None and loss is None:
-        raise ConfigError("confidence", got=f"{confidence} with a {given[0][0]}", expected="a loss to guarantee",
+        raise ConfigError("confidence", got=f"{confidence} with a {kind}", expected="a loss to guarantee",
                           do="Give a loss, or leave the confidence out.")  # fmt: skip
-    return Target(*given[0], confidence)
+    return Target(kind, value, confidence)
 
 
 def _halves(val: Part) -> tuple[Part, Part]:

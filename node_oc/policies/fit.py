@@ -12,6 +12,28 @@ from node_oc.policies.readings import Readings
 SHY = 1e-12
 
 
+def check_target(cost: float | None, depth: float | None, loss: float | None) -> tuple[str, float]:
+    """Name and value of the one target that is given; see :func:`fit_policy`.
+
+    Raises:
+        ConfigError: not exactly one target, or one that is negative or not finite.
+    """
+    given = [(name, value) for name, value in (("cost", cost), ("depth", depth), ("loss", loss)) if value is not None]
+    if len(given) != 1:
+        raise ConfigError("target", got=", ".join(name for name, _ in given) or "none",
+                          expected="one of cost, depth, loss",
+                          do="Say what a layer costs, how deep the mean may be, or what may be lost.")  # fmt: skip
+    ((name, value),) = given
+    if not 0 <= value < float("inf"):
+        what, do = {
+            "cost": ("cost of a layer", "With errors as loss, 0.001 pays a tenth of a point for a layer."),
+            "depth": ("mean depth", "Say how many layers the mean may be."),
+            "loss": ("loss against the full network", "0.005 is half a point; 0 loses nothing."),
+        }[name]
+        raise ConfigError(what, got=value, expected="a finite number >= 0", do=do)
+    return name, value
+
+
 def fit_policy(
     policies: Iterable[Policy], readings: Readings, *, cost: float | None = None, depth: float | None = None,
     loss: float | None = None,
@@ -27,16 +49,12 @@ def fit_policy(
             mean depth of those that lose at most this.
 
     Raises:
-        ConfigError: not exactly one target, a negative or infinite cost, or a target that no policy reaches.
+        ConfigError: no policy, not exactly one target, one that is negative or not finite, or that no policy reaches.
     """
-    given = {name: value for name, value in (("cost", cost), ("depth", depth), ("loss", loss)) if value is not None}
-    if len(given) != 1:
-        raise ConfigError("target", got=", ".join(given) or "none", expected="one of cost, depth, loss",
-                          do="Say what a layer costs, how deep the mean may be, or what may be lost.")  # fmt: skip
-    if cost is not None and not 0 <= cost < float("inf"):
-        raise ConfigError("cost of a layer", got=cost, expected="a finite number >= 0, in units of loss",
-                          do="With errors as loss, 0.001 pays a tenth of a point for a layer.")  # fmt: skip
+    check_target(cost, depth, loss)
     found = [follow(policy, readings) for policy in policies]
+    if not found:
+        raise ConfigError("policies", got="none", expected="one at least", do="Give family(name, readings).")
     if cost is not None:
         return min(found, key=lambda one: (one.cost(cost), one.depth))
     if depth is not None:

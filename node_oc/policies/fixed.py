@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ class FixedDepth(Policy):
         task: see :class:`Policy`.
 
     Raises:
-        ConfigError: a depth that is no exit.
+        ConfigError: a depth that is no exit, or an unknown task.
     """
 
     depth: int
@@ -31,6 +31,8 @@ class FixedDepth(Policy):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "exits", check_exits(self.exits))
+        if self.task not in get_args(Task):
+            raise ConfigError("task", got=repr(self.task), expected=" or ".join(get_args(Task)), do="Correct it.")
         if self.depth not in self.exits:
             raise ConfigError("fixed depth", got=self.depth, expected=f"one of the exits {list(self.exits)}",
                               do="Name an exit, or add this one.")  # fmt: skip

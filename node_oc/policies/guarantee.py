@@ -89,12 +89,14 @@ def guarantee(
 
     Raises:
         DataError: fewer samples than a test needs; it says how many.
-        ConfigError: no policy, or numbers out of range.
+        ConfigError: no policy, an unknown test, or numbers out of range.
     """
     _check(loss, confidence)
     if not policies:
         raise ConfigError("policies", got="none", expected="a family, the most conservative first",
                           do="Give family(name, readings).")  # fmt: skip
+    if test not in get_args(Test):
+        raise ConfigError("test", got=repr(test), expected=" or ".join(get_args(Test)), do="Correct the name.")
     order = list(policies)
     if rehearsal is not None:
         order, test = rehearse(policies, rehearsal, loss, confidence)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import torch
@@ -31,6 +33,13 @@ class Hinges:
     slopes: tuple[float, ...]
     knots: Numbers
     weights: Numbers
+
+    @property
+    def features(self) -> int | None:
+        """F; None where the numbers do not fit one another, as in a file that was altered."""
+        rows, size = [*self.knots, *self.weights], len(self.slopes)
+        fits = len(self.knots) == len(self.weights) and all(len(row) == size for row in rows)
+        return size if fits and all(map(math.isfinite, [self.intercept, *self.slopes, *chain(*rows)])) else None
 
     @cached_property
     def tensors(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -18,15 +18,14 @@ def policy_from(spec: Mapping[str, Any]) -> Policy:
     """The policy of a description, as ``Policy.spec`` makes it.
 
     Raises:
-        StoreError: a kind or a key that this version does not know, or one that is missing.
+        StoreError: a kind or a key that this version does not know, one that is missing, or values that do not fit.
     """
-    rest = dict(spec)
-    kind = rest.pop("kind", None)
-    if kind not in KINDS:
+    kind = spec.get("kind") if isinstance(spec, Mapping) else None
+    if not isinstance(kind, str) or kind not in KINDS:
         raise StoreError("policy", got=f"kind {kind!r}", expected=" or ".join(sorted(KINDS)),
                          do="The file is of a newer version: upgrade node_oc.")  # fmt: skip
     try:
-        return KINDS[kind](**{key: _frozen(value) for key, value in rest.items()})
+        return KINDS[kind](**{key: _frozen(value) for key, value in spec.items() if key != "kind"})
     except (TypeError, ValueError, NodeOCError) as error:
         raise StoreError("policy", got=f"{error}", expected=f"a policy of kind {kind!r}",
                          do="The file was altered; fit the policy again.") from error  # fmt: skip

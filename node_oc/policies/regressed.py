@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
+from node_oc.errors import ConfigError
 from node_oc.policies.hinges import Hinges
 from node_oc.policies.policy import Policy, Task, check_exits
 from node_oc.policies.threshold import COLUMNS
+from node_oc.problem.stopping import CHANGE_FEATURES, FEATURES
 
 Method = Literal["look-ahead", "continuation"]
 
@@ -42,6 +45,9 @@ class Regressed(Policy):
         guard: a sample stops only where its margin is at least this as well; where, in regression, its output changed
             by at most this. Regressions say little of rare harm, so this is how a policy is made more careful.
         task: see :class:`Policy`.
+
+    Raises:
+        ConfigError: parts that do not fit one another.
     """
 
     method: Method
@@ -55,6 +61,16 @@ class Regressed(Policy):
         object.__setattr__(self, "exits", check_exits(self.exits))
         rules = tuple(rule if isinstance(rule, Hinges) else Hinges(*rule) for rule in self.rules)
         object.__setattr__(self, "rules", rules)
+        ways, guard = len(self.exits) - 1, 0.0 if self.guard is None else float(self.guard)
+        sizes = {rule.features for rule in rules}
+        wide = len(FEATURES if self.task == "classification" else CHANGE_FEATURES)
+        if self.method not in get_args(Method) or self.task not in get_args(Task) or math.isnan(guard):
+            raise ConfigError("policy", got=f"{self.method!r} for {self.task!r}, guard {self.guard}",
+                              expected=f"one of {get_args(Method)} for one of {get_args(Task)}, a number or None",
+                              do="Correct it.")  # fmt: skip
+        if len(rules) != ways or len(self.costs) != ways or not sizes <= {wide}:
+            raise ConfigError("policy", got=f"{len(rules)} rules and {len(self.costs)} costs, of {sizes} features",
+                              expected=f"{ways} of both, of {wide} features", do="Fit it again.")  # fmt: skip
 
     def stops(self, k: int, features: Tensor) -> Tensor:
         """Whether going on is expected not to pay, bool (B,)."""

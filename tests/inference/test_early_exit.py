@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,21 @@ def expected(net: oc.Network, policy: Policy, x: Any) -> tuple[Tensor, Tensor]:
         readouts = rollout(net, x).readouts
     depths = stopping_depths(policy, readouts)
     return readouts[depths, torch.arange(len(depths))], depths
+
+
+@pytest.mark.parametrize("name", ["dense-tanh", "dense-gelu-free"])
+def test_a_copy_runs_on_its_own_weights(name: str) -> None:
+    policy, x = Threshold("margin", 0.5, EXITS), inputs(24)
+    early = EarlyExit(network(name).eval(), policy)
+    other = copy.deepcopy(early)
+    with torch.no_grad():
+        for p in other.parameters():
+            p.mul_(1.5)
+    for one in (early, other):
+        outputs, depths = expected(one.network, policy, x)
+        found = one(x)
+        assert torch.equal(found.depths, depths)
+        torch.testing.assert_close(found.outputs, outputs, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 
@@ -12,7 +14,7 @@ import torch
 from torch import Tensor
 
 from node_oc import policy_from, stopping_depths
-from node_oc.errors import ConfigError, DataError, ShapeError
+from node_oc.errors import ConfigError, DataError, ShapeError, StoreError
 from node_oc.policies import (
     FAMILIES,
     FixedDepth,
@@ -134,6 +136,39 @@ def test_a_regressed_policy_is_read_back_and_stops_the_same_samples(name: str) -
         again = policy_from(json.loads(json.dumps(policy.spec())))
         assert again == policy
         assert torch.equal(stopping_depths(again, READ), torch.tensor(ALL.exits)[first_stop(policy, ALL.features)])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda spec: spec["rules"].pop(),
+        lambda spec: spec["costs"].pop(),
+        lambda spec: spec["rules"][0][1].pop(),
+        lambda spec: spec["rules"][0][3][0].pop(),
+        lambda spec: spec["rules"][0].__setitem__(0, "much"),
+        lambda spec: spec.update(task="regression"),
+        lambda spec: spec.update(method="guessed"),
+        lambda spec: spec.update(guard="high"),
+    ],
+)
+def test_a_regressed_policy_that_was_edited_into_nonsense_is_refused(change: Callable[[dict], object]) -> None:
+    spec = json.loads(json.dumps(look_ahead(FIT, C).spec()))
+    change(spec)
+    with pytest.raises(StoreError, match="altered"):
+        policy_from(spec)
+
+
+@pytest.mark.parametrize("target", [{"cost": -1.0}, {"depth": math.nan}, {"loss": math.inf}, {"loss": -0.1}])
+def test_a_target_that_is_no_number_of_its_kind_is_refused(target: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match="a finite number >= 0"):
+        fit_policy(family("fixed", FIT), HELD, **target)
+
+
+def test_no_policy_and_an_unknown_test_are_refused() -> None:
+    with pytest.raises(ConfigError, match="policies: got none"):
+        fit_policy([], HELD, loss=0.1)
+    with pytest.raises(ConfigError, match="binomial or betting"):
+        guarantee(family("fixed", FIT), HELD, 0.5, test="exact")  # type: ignore[arg-type]
 
 
 def test_targets_are_reached() -> None:
