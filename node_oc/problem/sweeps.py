@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from node_oc.discretization.network import Network, evaluating
 from node_oc.errors import ConfigError
@@ -112,6 +113,7 @@ class Sweeps:
         with self._uncounted():
             return float(self.problem.evaluate(rollout(self.network, self.x), self.target).total)
 
+    @sdpa_kernel(SDPBackend.MATH)  # the one kind of attention that has second derivatives
     @torch.enable_grad()
     def _local(self, k: int) -> Local:
         network, states, p = self.trajectory.network, self.trajectory.states, self.p
