@@ -59,7 +59,7 @@ def predict(
     noise = named_noise(driver, keep)
     if out:
         refuse_existing(out, overwrite)
-    if early and model.is_dir() and which == "cropped":
+    if early and model.is_dir() and which is None:
         which = "stopping"
         if not (model / "stopping.json").exists():
             raise ConfigError("--early-exit", got=f"{model}, which has not learnt when to stop",
