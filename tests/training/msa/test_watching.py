@@ -20,10 +20,11 @@ from node_oc.training import Plan, fit
 PART = Part(randn(12, 3).float(), torch.arange(12) % 2)
 
 
-@pytest.mark.parametrize(("system", "recorded"), [
-    (lambda: DiscreteSystem(3, 2, layers=("6", "D0.2", "5")), [3, 6]), (lambda: DenseSystem(3, 2, depth=2, width=3), []),
-])  # fmt: skip
-def test_error_terms_come_at_the_end_of_an_epoch(system: type[System], recorded: list[int], tmp_path: Path) -> None:
+CASES = [(lambda: DiscreteSystem(3, 2, layers=("6", "D0.2", "5")), [3, 6]), (lambda: DenseSystem(3, 2, depth=2), [])]
+
+
+@pytest.mark.parametrize(("system", "recorded"), CASES)
+def test_error_terms_come_each_epoch(system: type[System], recorded: list[int], tmp_path: Path) -> None:
     weights = []
     for folder in (None, tmp_path):  # whether they are written changes nothing: not the weights, nor running statistics
         network = Network(system())
