@@ -17,7 +17,6 @@ from node_oc.problem.costate import costate_sweep, taken_hamiltonian
 from node_oc.problem.ocp import Problem, group_norms
 from node_oc.trajectory.rollout import rollout
 
-MATH = [SDPBackend.MATH]  # the other kernels of attention have no second derivative
 LIFT = -1  # the lift as a layer: x_0 = lift(x); the head is layer N
 
 
@@ -141,7 +140,7 @@ class Sweeps:
         if self.network.system.coupled:  # discrete weights are buffers too, and nothing that is counted
             before = {name: b.clone() for name, b in self.network.named_buffers() if b.dtype != torch.int8}
         try:
-            with evaluating(self.network) if self._evaluate else _as_it_is(), sdpa_kernel(MATH):
+            with evaluating(self.network) if self._evaluate else _as_it_is():
                 yield
         finally:
             _restore_(self.network, before)
