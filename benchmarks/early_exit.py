@@ -72,7 +72,8 @@ def synthetic(samples: int = 8192) -> tuple[EarlyExit, Tensor]:
     for k in exits[:-1]:
         stopped = samples - math.floor(samples * (1 - 1 / MEAN) ** k)
         count = stopped - int((~live).sum())
-        value = float(top[k][live].sort(descending=True).values[count - 1])
+        seen = top[k][live].sort(descending=True).values
+        value = float(seen[count - 1 : count + 1].double().mean())  # between two samples: no rounding decides
         values.append(value)
         live &= top[k] < value
     return EarlyExit(network, Falling(exits, (*values, 0.0))), x
