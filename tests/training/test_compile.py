@@ -31,7 +31,7 @@ def networks() -> list[Network]:
     ]
 
 
-@pytest.mark.parametrize("which", range(2))
+@pytest.mark.parametrize("which", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_a_compiled_training_is_the_eager_one_in_one_graph(which: int, tmp_path: Path) -> None:
     ends = []
     for on in (False, True):
