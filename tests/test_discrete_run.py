@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from commands import call
 
-from node_oc import cli, pipeline
+from node_oc import pipeline
 from node_oc.config import Config
 from node_oc.diagnosis import sample_losses
 from node_oc.errors import ConfigError
@@ -23,19 +23,6 @@ from node_oc.pipeline.epochs import EPOCHS
 from node_oc.store import read_json
 
 SHORT = ["training.epochs=3", "training.min_updates=0", "export.torch_export=false"]
-
-
-def call(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object
-) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["node-oc", *map(str, arguments)])
-    try:
-        cli.main()
-        code = 0
-    except SystemExit as end:
-        code = int(end.code or 0)
-    out = capsys.readouterr()
-    return code, out.out, out.err
 
 
 @pytest.fixture(scope="module")

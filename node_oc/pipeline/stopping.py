@@ -109,6 +109,8 @@ def _target(cost: float | None, depth: float | None, loss: float | None, confide
     if confidence is not None and loss is None:
         raise ConfigError("confidence", got=f"{confidence} with a {kind}", expected="a loss to guarantee",
                           do="Give a loss, or leave the confidence out.")  # fmt: skip
+    if confidence is not None and not 0 < confidence < 1:
+        raise ConfigError("confidence", got=confidence, expected="a number in (0, 1)", do="0.95 is usual.")
     return Target(kind, value, confidence)
 
 

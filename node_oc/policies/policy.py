@@ -53,8 +53,8 @@ def check_exits(exits: Sequence[int], depth: int | None = None) -> tuple[int, ..
         ConfigError: no exit, exits out of order, or one at a depth that the model does not have.
     """
     found = tuple(int(k) for k in exits)
-    if not found or found[0] < 0 or any(a >= b for a, b in pairwise(found)):
-        raise ConfigError("exits", got=list(found), expected="depths k >= 0, ascending, each once",
+    if not found or found != tuple(exits) or found[0] < 0 or any(a >= b for a, b in pairwise(found)):
+        raise ConfigError("exits", got=list(exits), expected="depths k >= 0, ascending, each once",
                           do="Name the depths at which a sample may stop, N last.")  # fmt: skip
     if depth is not None and found[-1] != depth:
         raise ConfigError("exits", got=f"{list(found)} for a model of depth {depth}",

@@ -45,12 +45,13 @@ def write_report(record: Record, folder: str | Path, figures: Mapping[str, str |
 
 def rendered(template: str, **given: Any) -> bytes:
     """A page as bytes, from a template of this folder and the common style."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-                                     lstrip_blocks=True)  # fmt: skip
+    folder = Path(__file__).parent
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(folder), autoescape=True, trim_blocks=True,
+                                     undefined=jinja2.StrictUndefined, lstrip_blocks=True)  # fmt: skip
     environment.filters.update(number=number, share=share, metric=metric, ranges=ranges, setting=setting,
                                percent=percent)  # fmt: skip
-    source, style = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in (template, "style.html"))
-    html = environment.from_string(source).render(style=Markup(style), **given)
+    style = (folder / "style.html").read_text(encoding="utf-8")
+    html = environment.get_template(template).render(style=Markup(style), **given)
     return html.encode("utf-8", "xmlcharrefreplace")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import call
 
 import node_oc as oc
 from node_oc import cli
@@ -20,20 +21,6 @@ FAST = [
     "training.min_updates=0",
     "export.onnx=false", "export.torch_export=false", "training.threads=1",
 ]  # fmt: skip
-
-
-def call(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object
-) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of one call."""
-    monkeypatch.setattr(sys, "argv", ["node-oc", *map(str, arguments)])
-    try:
-        cli.main()
-        code = 0
-    except SystemExit as end:
-        code = int(end.code or 0)
-    out = capsys.readouterr()
-    return code, out.out, out.err
 
 
 def sets() -> list[str]:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import call
 
-from node_oc import cli, pipeline
+from node_oc import pipeline
 from node_oc.config import Config
 
 CONFIG = {
@@ -22,20 +23,6 @@ CONFIG = {
     "training.checkpoint_seconds": 0.0, "search.plain": False, "export.onnx": False, "export.torch_export": False,
 }  # fmt: skip
 MODULE = sys.modules["node_oc.cli.grow"]
-
-
-def call(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object
-) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of one call."""
-    monkeypatch.setattr(sys, "argv", ["node-oc", *map(str, arguments)])
-    try:
-        cli.main()
-        code = 0
-    except SystemExit as end:
-        code = int(end.code or 0)
-    out = capsys.readouterr()
-    return code, out.out, out.err
 
 
 def hashes(folder: Path) -> dict[str, str]:

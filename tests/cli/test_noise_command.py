@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import call
 
 import node_oc as oc
 from node_oc import cli, pipeline, plots
@@ -18,20 +19,6 @@ FAST = [
     "export.torch_export=false",
 ]  # fmt: skip
 SETS = [word for setting in FAST for word in ("--set", setting)]
-
-
-def call(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object
-) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of one call."""
-    monkeypatch.setattr(sys, "argv", ["node-oc", *map(str, arguments)])
-    try:
-        cli.main()
-        code = 0
-    except SystemExit as end:
-        code = int(end.code or 0)
-    out = capsys.readouterr()
-    return code, out.out, out.err
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from commands import call
 
 import node_oc as oc
 from node_oc import cli, pipeline
@@ -18,20 +19,6 @@ from node_oc.policies import FAMILIES
 
 SETS = [word for setting in ("system.depth=4", "system.width=6", "system.hidden=8", "training.epochs=1",
                              "training.min_updates=60") for word in ("--set", setting)]  # fmt: skip
-
-
-def call(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object
-) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of one call."""
-    monkeypatch.setattr(sys, "argv", ["node-oc", *map(str, arguments)])
-    try:
-        cli.main()
-        code = 0
-    except SystemExit as end:
-        code = int(end.code or 0)
-    out = capsys.readouterr()
-    return code, out.out, out.err
 
 
 def fitted(folder: Path, *arguments: str) -> Path:
@@ -106,6 +93,7 @@ def test_a_guarantee_is_what_is_taken(run: Path) -> None:
         (["--loss", "0.1", "--exits", "two"], "--exits"),
         (["--depth", "2", "--confidence", "0.9"], "a loss to guarantee"),
         (["--loss", "0.1", "--policy", "oracle"], "policy"),
+        (["--loss", "0.1", "--confidence", "2"], "confidence: got 2.0, expected"),
         ([], "one of cost, depth, loss"),
         (["--loss", "0.1", "--depth", "2"], "one of cost, depth, loss"),
     ],

@@ -68,6 +68,7 @@ def test_a_policy_is_read_back_from_json(policy: Policy) -> None:
         {},
         {"kind": "fixed", "depth": 9, "exits": [1, 4]},
         {"kind": "fixed", "exits": [1, 4]},
+        {"kind": "threshold", "quantity": "margin", "value": 1.0, "exits": [1.5, 4]},
         {"kind": "fixed", "depht": 1, "exits": [1]},
         {"kind": "fixed", "depth": 1, "exits": [1], "task": "ranking"},
         {"kind": ["fixed"], "depth": 1, "exits": [1]},
